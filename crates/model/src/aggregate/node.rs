@@ -1,0 +1,214 @@
+//! Nodes: enrolled, given certificates, moved, withdrawn, released.
+//!
+//! ```text
+//! (none) --enrol--> active --withdraw--> withdrawn --release--> released
+//! ```
+//! Leaving is two steps: peers drop a withdrawn node while its addresses stay reserved; only when
+//! every live node has acknowledged that are they released into quarantine (invariant 5).
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::{
+    aggregate::{Aggregate, Refusal},
+    event::{
+        AggregateKind, EventBody, NodeCertificateIssued, NodeEndpointChanged, NodeEnrolled,
+        NodeReleased, NodeWithdrawn,
+    },
+    timestamp::Timestamp,
+};
+
+/// How far a node has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Not enrolled.
+    #[default]
+    Unknown,
+    /// A member of its network.
+    Active,
+    /// Leaving: peers are dropping it.
+    Withdrawn,
+    /// Gone: its addresses are in quarantine or reused.
+    Released,
+}
+
+/// A node as its events tell it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeState {
+    enrolled: Option<NodeEnrolled>,
+    phase: Phase,
+}
+
+impl NodeState {
+    /// Makes a machine a node.
+    pub fn enrol(enrolled: NodeEnrolled) -> Result<EventBody, Refusal> {
+        check_endpoint(enrolled.endpoint)?;
+        Ok(EventBody::NodeEnrolled(enrolled))
+    }
+
+    /// What the node is, whatever became of it.
+    pub fn enrolled(&self) -> Result<&NodeEnrolled, Refusal> {
+        self.enrolled.as_ref().ok_or(Refusal::NotFound(AggregateKind::Node))
+    }
+
+    /// What the node is, if it is still a member.
+    pub fn active(&self) -> Result<&NodeEnrolled, Refusal> {
+        let enrolled = self.enrolled()?;
+        match self.phase {
+            Phase::Active => Ok(enrolled),
+            Phase::Unknown | Phase::Withdrawn | Phase::Released => {
+                Err(Refusal::NodeLeft(enrolled.name.clone()))
+            }
+        }
+    }
+
+    /// How far it has come.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Records a certificate made for it.
+    pub fn issue_certificate(
+        &self,
+        serial: String,
+        not_after: Timestamp,
+    ) -> Result<EventBody, Refusal> {
+        let network_id = self.active()?.network_id;
+        Ok(EventBody::NodeCertificateIssued(NodeCertificateIssued {
+            network_id,
+            serial,
+            not_after,
+        }))
+    }
+
+    /// Tells its peers another underlay address; nothing to do if they use it already.
+    pub fn move_to(&self, endpoint: SocketAddr) -> Result<Option<EventBody>, Refusal> {
+        let node = self.active()?;
+        check_endpoint(endpoint)?;
+        let network_id = node.network_id;
+        let changed = node.endpoint != endpoint;
+        Ok(changed.then_some(EventBody::NodeEndpointChanged(NodeEndpointChanged {
+            network_id,
+            endpoint,
+        })))
+    }
+
+    /// Starts its leave; nothing to do if it is already leaving or gone.
+    pub fn withdraw(&self) -> Result<Option<EventBody>, Refusal> {
+        let network_id = self.enrolled()?.network_id;
+        let active = self.phase == Phase::Active;
+        Ok(active.then_some(EventBody::NodeWithdrawn(NodeWithdrawn { network_id })))
+    }
+
+    /// Ends its leave, once every live node has acknowledged; nothing to do in any other phase.
+    pub fn release(&self) -> Result<Option<EventBody>, Refusal> {
+        let network_id = self.enrolled()?.network_id;
+        let leaving = self.phase == Phase::Withdrawn;
+        Ok(leaving.then_some(EventBody::NodeReleased(NodeReleased { network_id })))
+    }
+}
+
+/// Peers reach a node at a unicast IPv6 address of the underlay.
+pub fn check_endpoint(endpoint: SocketAddr) -> Result<(), Refusal> {
+    let reachable = match endpoint.ip() {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => {
+            !(address.is_unspecified()
+                || address.is_loopback()
+                || address.is_multicast()
+                || address.is_unicast_link_local()
+                || address.to_ipv4_mapped().is_some())
+        }
+    };
+    if reachable && endpoint.port() != 0 {
+        Ok(())
+    } else {
+        Err(Refusal::EndpointUnusable(endpoint.to_string()))
+    }
+}
+
+impl Aggregate for NodeState {
+    const KIND: AggregateKind = AggregateKind::Node;
+
+    fn apply(&mut self, event: &EventBody) {
+        match event {
+            EventBody::NodeEnrolled(enrolled) => {
+                self.enrolled = Some(enrolled.clone());
+                self.phase = Phase::Active;
+            }
+            EventBody::NodeEndpointChanged(changed) => {
+                if let Some(enrolled) = &mut self.enrolled {
+                    enrolled.endpoint = changed.endpoint;
+                }
+            }
+            EventBody::NodeWithdrawn(_) => self.phase = Phase::Withdrawn,
+            EventBody::NodeReleased(_) => self.phase = Phase::Released,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::{
+        address::PeerAddresses, id::*, key::PublicKey, name::DnsLabel, prefix::Prefix,
+        role::NodeRole,
+    };
+    use std::net::Ipv6Addr;
+    use uuid::Uuid;
+
+    /// Node number `n` of network 1, at `fd00:0:0:n::1`.
+    pub(crate) fn enrolled(n: u16) -> NodeEnrolled {
+        let address = Ipv6Addr::new(0xfd00, 0, 0, n, 0, 0, 0, 1);
+        let mut key = [9; 32];
+        key[0..2].copy_from_slice(&n.to_be_bytes());
+        NodeEnrolled {
+            network_id: NetworkId(Uuid::from_u128(1)),
+            name: DnsLabel::new(format!("n{n}")).expect("label"),
+            roles: vec![NodeRole::Worker],
+            public_key: PublicKey::new(key).expect("key"),
+            endpoint: SocketAddr::from((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n), 51820)),
+            addresses: PeerAddresses::v6(address),
+            prefix: Prefix::containing(address.into(), 64).expect("prefix"),
+            token_id: EnrolmentTokenId(Uuid::from_u128(u128::from(n))),
+            client_key_fingerprint: "00".repeat(32),
+        }
+    }
+
+    #[test]
+    fn a_node_leaves_in_two_steps_and_each_step_happens_once() {
+        let mut node = NodeState::default();
+        assert!(node.withdraw().is_err(), "an unknown node cannot leave");
+        node.apply(&NodeState::enrol(enrolled(1)).expect("enrolled"));
+        assert_eq!(node.release(), Ok(None), "an active node is not released");
+        node.apply(&node.withdraw().expect("allowed").expect("withdrawn"));
+        assert_eq!(node.phase(), Phase::Withdrawn);
+        assert_eq!(node.withdraw(), Ok(None));
+        assert!(node.move_to(enrolled(2).endpoint).is_err());
+        assert!(
+            node.issue_certificate("01".into(), Timestamp::from_unix_seconds(0).expect("time"))
+                .is_err()
+        );
+        node.apply(&node.release().expect("allowed").expect("released"));
+        assert_eq!(node.phase(), Phase::Released);
+        assert_eq!(node.release(), Ok(None));
+    }
+
+    #[test]
+    fn endpoints_must_be_reachable_by_peers() {
+        for good in ["[2001:db8::1]:51820", "[fd00::1]:1"] {
+            assert!(check_endpoint(good.parse().expect(good)).is_ok(), "{good}");
+        }
+        for bad in [
+            "192.0.2.1:51820",
+            "[::]:51820",
+            "[::1]:51820",
+            "[ff02::1]:51820",
+            "[fe80::1]:51820",
+            "[::ffff:192.0.2.1]:51820",
+            "[2001:db8::1]:0",
+        ] {
+            assert!(check_endpoint(bad.parse().expect(bad)).is_err(), "{bad}");
+        }
+    }
+}

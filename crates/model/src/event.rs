@@ -1,0 +1,323 @@
+//! Everything that can happen, as it stands in the log.
+//!
+//! To add an event: a variant of [`EventBody`] with its payload struct, its line in
+//! [`EventBody::kind`], the fold in its aggregate, the decision who may see it in
+//! [`crate::visibility`], and the projections in the store that read it.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{
+    address::{IpStackMode, PeerAddresses, Topology},
+    id::{ActorId, EnrolmentTokenId, NetworkId, NodeId},
+    key::PublicKey,
+    name::DnsLabel,
+    prefix::Prefix,
+    role::{NodeRole, OperatorRole},
+    secret::SecretHash,
+    timestamp::Timestamp,
+};
+
+/// What kind of thing an event is about.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum AggregateKind {
+    /// An operator's API token.
+    ApiToken,
+    /// A token that lets one machine enrol.
+    EnrolmentToken,
+    /// An address space.
+    Network,
+    /// An enrolled machine.
+    Node,
+}
+
+impl AggregateKind {
+    /// The word in the `aggregate_type` column.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ApiToken => "api-token",
+            Self::EnrolmentToken => "enrolment-token",
+            Self::Network => "network",
+            Self::Node => "node",
+        }
+    }
+}
+
+/// One row of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    /// Position in the log: monotonic, not gapless.
+    pub event_id: i64,
+    /// When the transaction that appended it began.
+    pub occurred_at: Timestamp,
+    /// What kind of thing it is about.
+    pub aggregate_type: AggregateKind,
+    /// Which one.
+    pub aggregate_id: Uuid,
+    /// Position within the aggregate, from 1, without gaps.
+    pub aggregate_seq: i32,
+    /// Who caused it.
+    pub actor_id: ActorId,
+    /// What happened.
+    #[serde(flatten)]
+    pub body: EventBody,
+}
+
+/// What happened: `event_type` names it, `payload` holds the details.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "event_type", content = "payload", rename_all = "kebab-case")]
+pub enum EventBody {
+    /// A network came into being.
+    NetworkCreated(NetworkCreated),
+    /// A network got another name.
+    NetworkRenamed(NetworkRenamed),
+    /// A network without nodes was removed.
+    NetworkDeleted(NetworkDeleted),
+    /// A machine was invited.
+    EnrolmentTokenCreated(EnrolmentTokenCreated),
+    /// The invitation was taken.
+    EnrolmentTokenUsed(EnrolmentTokenUsed),
+    /// The invitation was withdrawn.
+    EnrolmentTokenRevoked(EnrolmentTokenRevoked),
+    /// A machine became a node.
+    NodeEnrolled(NodeEnrolled),
+    /// A node's peers must use another underlay address.
+    NodeEndpointChanged(NodeEndpointChanged),
+    /// A node was given a client certificate.
+    NodeCertificateIssued(NodeCertificateIssued),
+    /// A node leaves: peers drop it, its addresses stay reserved.
+    NodeWithdrawn(NodeWithdrawn),
+    /// Every live node has dropped it: its addresses go into quarantine.
+    NodeReleased(NodeReleased),
+    /// An operator was given access.
+    ApiTokenCreated(ApiTokenCreated),
+    /// The access was taken back.
+    ApiTokenRevoked(ApiTokenRevoked),
+}
+
+/// Payload of `network-created`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NetworkCreated {
+    /// Unique name.
+    pub name: DnsLabel,
+    /// Families it speaks.
+    pub ip_stack_mode: IpStackMode,
+    /// How peers connect.
+    pub topology: Topology,
+    /// Its prefix per family.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipv6_prefix: Option<Prefix>,
+    /// Its prefix per family.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipv4_prefix: Option<Prefix>,
+}
+
+/// Payload of `network-renamed`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NetworkRenamed {
+    /// The new name.
+    pub name: DnsLabel,
+}
+
+/// Payload of `network-deleted`: nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NetworkDeleted {}
+
+/// Payload of `enrolment-token-created`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EnrolmentTokenCreated {
+    /// The network the machine will join.
+    pub network_id: NetworkId,
+    /// The name it will have.
+    pub node_name: DnsLabel,
+    /// What it will do.
+    pub roles: Vec<NodeRole>,
+    /// Useless from then on.
+    pub expires_at: Timestamp,
+    /// Hash of the secret; never leaves the control plane.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    pub secret_hash: Option<SecretHash>,
+}
+
+/// Payload of `enrolment-token-used`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EnrolmentTokenUsed {
+    /// The node it made.
+    pub node_id: NodeId,
+}
+
+/// Payload of `enrolment-token-revoked`: nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EnrolmentTokenRevoked {}
+
+/// Payload of `node-enrolled`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NodeEnrolled {
+    /// The network it joined.
+    pub network_id: NetworkId,
+    /// Name, unique in the network.
+    pub name: DnsLabel,
+    /// What it does.
+    pub roles: Vec<NodeRole>,
+    /// Made on the node; the private half never leaves it.
+    pub public_key: PublicKey,
+    /// Where peers reach its WireGuard on the underlay.
+    #[schema(value_type = String)]
+    pub endpoint: SocketAddr,
+    /// Its own addresses inside the network.
+    pub addresses: PeerAddresses,
+    /// The prefix its workloads live in.
+    pub prefix: Prefix,
+    /// The token it enrolled with.
+    pub token_id: EnrolmentTokenId,
+    /// SHA-256 of the public key its certificates are made for, in hex: a repeated enrolment is
+    /// answered only to the holder of the same key.
+    pub client_key_fingerprint: String,
+}
+
+/// Payload of `node-endpoint-changed`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NodeEndpointChanged {
+    /// The network it is a peer of.
+    pub network_id: NetworkId,
+    /// Where peers reach it from now on.
+    #[schema(value_type = String)]
+    pub endpoint: SocketAddr,
+}
+
+/// Payload of `node-certificate-issued`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NodeCertificateIssued {
+    /// The network it is a peer of.
+    pub network_id: NetworkId,
+    /// Serial number, in hex.
+    pub serial: String,
+    /// End of validity.
+    pub not_after: Timestamp,
+}
+
+/// Payload of `node-withdrawn`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NodeWithdrawn {
+    /// The network it leaves.
+    pub network_id: NetworkId,
+}
+
+/// Payload of `node-released`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NodeReleased {
+    /// The network it left.
+    pub network_id: NetworkId,
+}
+
+/// Payload of `api-token-created`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ApiTokenCreated {
+    /// What the token is for.
+    pub name: DnsLabel,
+    /// What it may do.
+    pub role: OperatorRole,
+    /// Useless from then on; never if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// Hash of the secret; never leaves the control plane.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    pub secret_hash: Option<SecretHash>,
+}
+
+/// Payload of `api-token-revoked`: nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ApiTokenRevoked {}
+
+/// A row of the log that this version cannot read.
+#[derive(Debug, thiserror::Error)]
+#[error("event type \"{event_type}\" cannot be read: {source}")]
+pub struct UnreadableEvent {
+    /// The word in the `event_type` column.
+    pub event_type: String,
+    /// What is wrong with it.
+    source: serde_json::Error,
+}
+
+impl EventBody {
+    /// What kind of aggregate the event belongs to.
+    pub fn kind(&self) -> AggregateKind {
+        match self {
+            Self::NetworkCreated(_) | Self::NetworkRenamed(_) | Self::NetworkDeleted(_) => {
+                AggregateKind::Network
+            }
+            Self::EnrolmentTokenCreated(_)
+            | Self::EnrolmentTokenUsed(_)
+            | Self::EnrolmentTokenRevoked(_) => AggregateKind::EnrolmentToken,
+            Self::NodeEnrolled(_)
+            | Self::NodeEndpointChanged(_)
+            | Self::NodeCertificateIssued(_)
+            | Self::NodeWithdrawn(_)
+            | Self::NodeReleased(_) => AggregateKind::Node,
+            Self::ApiTokenCreated(_) | Self::ApiTokenRevoked(_) => AggregateKind::ApiToken,
+        }
+    }
+
+    /// The columns `event_type` and `payload`.
+    pub fn to_columns(&self) -> Result<(String, serde_json::Value), serde_json::Error> {
+        let mut tagged = serde_json::to_value(self)?;
+        let payload = tagged["payload"].take();
+        let event_type = tagged["event_type"].as_str().unwrap_or_default().to_owned();
+        Ok((event_type, payload))
+    }
+
+    /// Reads the columns `event_type` and `payload`.
+    pub fn from_columns(
+        event_type: &str,
+        payload: serde_json::Value,
+    ) -> Result<Self, UnreadableEvent> {
+        let tagged = serde_json::json!({ "event_type": event_type, "payload": payload });
+        serde_json::from_value(tagged)
+            .map_err(|source| UnreadableEvent { event_type: event_type.to_owned(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_survives_its_columns_and_an_unknown_type_is_an_error() {
+        let body = EventBody::NetworkRenamed(NetworkRenamed {
+            name: DnsLabel::new("mesh").expect("label"),
+        });
+        let (event_type, payload) = body.to_columns().expect("columns");
+        assert_eq!(event_type, "network-renamed");
+        assert_eq!(payload, serde_json::json!({ "name": "mesh" }));
+        assert_eq!(EventBody::from_columns(&event_type, payload).expect("body"), body);
+        let error =
+            EventBody::from_columns("comet-landed", serde_json::json!({})).expect_err("unknown");
+        assert!(error.to_string().contains("\"comet-landed\""));
+    }
+
+    #[test]
+    fn the_wire_form_is_flat_with_type_and_payload_side_by_side() {
+        let event = Event {
+            event_id: 3,
+            occurred_at: Timestamp::from_unix_seconds(0).expect("epoch"),
+            aggregate_type: AggregateKind::Network,
+            aggregate_id: Uuid::nil(),
+            aggregate_seq: 1,
+            actor_id: ActorId::SYSTEM,
+            body: EventBody::NetworkDeleted(NetworkDeleted {}),
+        };
+        let json = serde_json::to_value(&event).expect("json");
+        assert_eq!(json["event_type"], "network-deleted");
+        assert_eq!(json["payload"], serde_json::json!({}));
+        assert_eq!(json["occurred_at"], "1970-01-01T00:00:00Z");
+        assert_eq!(serde_json::from_value::<Event>(json).expect("event"), event);
+    }
+}
