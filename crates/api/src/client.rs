@@ -1,0 +1,286 @@
+//! The typed client. Several URLs may be given; a request that cannot be sent to one is sent to
+//! the next.
+
+mod endpoints;
+pub mod tls;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use serde::{Serialize, de::DeserializeOwned};
+use sextant_model::secret::CaFingerprint;
+use url::Url;
+
+use crate::problem::Problem;
+
+/// How long one attempt may take, unless the caller says otherwise.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Largest answer the client reads, in bytes.
+const ANSWER_LIMIT: usize = 64 * 1024 * 1024;
+
+/// Which servers are believed.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// Those whose certificate this CA (PEM) signed.
+    Ca(String),
+    /// Those who present a chain that ends in the CA with this fingerprint: for enrolment only.
+    Fingerprint(CaFingerprint),
+}
+
+/// Who is asking.
+#[derive(Clone)]
+pub enum Auth {
+    /// Nobody: for enrolment.
+    Nobody,
+    /// An operator, by API token.
+    Token(String),
+    /// A node, by client certificate and key, both PEM.
+    Certificate {
+        /// Certificate chain.
+        certificate: String,
+        /// Private key.
+        key: String,
+    },
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Nobody => "Nobody",
+            Self::Token(_) => "Token(…)",
+            Self::Certificate { .. } => "Certificate(…)",
+        })
+    }
+}
+
+/// What a client needs to know.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// `https://HOST[:PORT]`, in order of preference.
+    pub api_urls: Vec<Url>,
+    /// Which servers are believed.
+    pub trust: Trust,
+    /// Who is asking.
+    pub auth: Auth,
+}
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The server said no, and why.
+    #[error("{0}")]
+    Problem(Box<Problem>),
+    /// No server could be reached.
+    #[error("cannot reach the control plane at {urls}: {reason}")]
+    Unreachable {
+        /// The URLs that were tried.
+        urls: String,
+        /// What happened at the last one.
+        reason: String,
+    },
+    /// An answer that is not of this API.
+    #[error("unexpected answer from {url}: {reason}; is this the control plane's URL?")]
+    Unexpected {
+        /// Who answered.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A CA, certificate or key that cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    /// A file that should hold something cannot be read.
+    #[error("cannot read \"{}\": {source}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// No URL at all.
+    #[error("no control plane URL is configured; give at least one")]
+    NoUrl,
+}
+
+impl ClientError {
+    /// The problem, if the server gave one.
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Problem(problem) => Some(problem),
+            _ => None,
+        }
+    }
+
+    /// The problem's code, or an empty text.
+    pub fn code(&self) -> &str {
+        self.problem().map_or("", |problem| problem.code.as_str())
+    }
+}
+
+/// A connection pool to the control plane. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    pub(crate) tls: Arc<rustls::ClientConfig>,
+    pub(crate) config: Arc<ClientConfig>,
+}
+
+/// A resource with the `ETag` it was read with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tagged<T> {
+    /// The resource.
+    pub value: T,
+    /// Its version, as `If-Match` wants it.
+    pub etag: Option<String>,
+}
+
+/// One request, before it is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Call<'a> {
+    method: http::Method,
+    path: String,
+    body: Option<serde_json::Value>,
+    if_match: Option<&'a str>,
+    idempotency_key: Option<&'a str>,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(method: http::Method, path: impl Into<String>) -> Self {
+        Self { method, path: path.into(), body: None, if_match: None, idempotency_key: None }
+    }
+
+    pub(crate) fn get(path: impl Into<String>) -> Self {
+        Self::new(http::Method::GET, path)
+    }
+
+    pub(crate) fn body(mut self, body: &impl Serialize) -> Self {
+        self.body = serde_json::to_value(body).ok();
+        self
+    }
+
+    pub(crate) fn if_match(mut self, etag: Option<&'a str>) -> Self {
+        self.if_match = etag;
+        self
+    }
+
+    pub(crate) fn idempotency_key(mut self, key: Option<&'a str>) -> Self {
+        self.idempotency_key = key;
+        self
+    }
+}
+
+impl Client {
+    /// Prepares a client; nothing is sent yet.
+    pub fn new(config: ClientConfig) -> Result<Self, ClientError> {
+        if config.api_urls.is_empty() {
+            return Err(ClientError::NoUrl);
+        }
+        let tls = tls::client_config(&config.trust, &config.auth)?;
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls.clone())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .map_err(|error| tls::TlsError::Setup(error.to_string()))?;
+        Ok(Self { http, tls: Arc::new(tls), config: Arc::new(config) })
+    }
+
+    /// The URLs in order of preference.
+    pub fn api_urls(&self) -> &[Url] {
+        &self.config.api_urls
+    }
+
+    /// Sends `call`, decodes the answer.
+    pub(crate) async fn send<T: DeserializeOwned>(
+        &self,
+        call: Call<'_>,
+    ) -> Result<Tagged<T>, ClientError> {
+        let (url, etag, body) = self.exchange(call).await?;
+        let value = serde_json::from_slice(&body)
+            .map_err(|error| ClientError::Unexpected { url, reason: error.to_string() })?;
+        Ok(Tagged { value, etag })
+    }
+
+    /// Sends `call`, expects no content.
+    pub(crate) async fn send_empty(&self, call: Call<'_>) -> Result<(), ClientError> {
+        self.exchange(call).await.map(drop)
+    }
+
+    /// Tries the URLs in turn; only what could not be sent at all goes to the next one, so that
+    /// nothing is done twice.
+    async fn exchange(
+        &self,
+        call: Call<'_>,
+    ) -> Result<(String, Option<String>, Vec<u8>), ClientError> {
+        let mut reason = String::new();
+        for base in &self.config.api_urls {
+            match self.attempt(base, &call).await {
+                Ok(response) => return read(response).await,
+                Err(error) if error.is_connect() => reason = root_cause(&error),
+                Err(error) => {
+                    let (urls, reason) = (base.to_string(), root_cause(&error));
+                    return Err(ClientError::Unreachable { urls, reason });
+                }
+            }
+        }
+        let urls: Vec<&str> = self.config.api_urls.iter().map(Url::as_str).collect();
+        Err(ClientError::Unreachable { urls: urls.join(", "), reason })
+    }
+
+    async fn attempt(&self, base: &Url, call: &Call<'_>) -> reqwest::Result<reqwest::Response> {
+        let url = format!("{}{}", base.as_str().trim_end_matches('/'), call.path);
+        let mut request = self.http.request(call.method.clone(), url);
+        if let Auth::Token(token) = &self.config.auth {
+            request = request.bearer_auth(token);
+        }
+        if let Some(etag) = call.if_match {
+            request = request.header(http::header::IF_MATCH, etag);
+        }
+        if let Some(key) = call.idempotency_key {
+            request = request.header("Idempotency-Key", key);
+        }
+        if let Some(body) = &call.body {
+            request = request.json(body);
+        }
+        request.send().await
+    }
+}
+
+async fn read(
+    mut response: reqwest::Response,
+) -> Result<(String, Option<String>, Vec<u8>), ClientError> {
+    let url = response.url().to_string();
+    let status = response.status();
+    let etag = response.headers().get(http::header::ETAG);
+    let etag = etag.and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let mut body = Vec::new();
+    loop {
+        let chunk = response.chunk().await.map_err(|error| ClientError::Unreachable {
+            urls: url.clone(),
+            reason: root_cause(&error),
+        })?;
+        let Some(chunk) = chunk else { break };
+        if body.len() + chunk.len() > ANSWER_LIMIT {
+            return Err(ClientError::Unexpected { url, reason: "the answer is too large".into() });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    if status.is_success() {
+        return Ok((url, etag, body));
+    }
+    match serde_json::from_slice::<Problem>(&body) {
+        Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
+        Err(_) => Err(ClientError::Unexpected { url, reason: format!("HTTP {status}") }),
+    }
+}
+
+/// The innermost cause says what happened; the outer ones only that something did.
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

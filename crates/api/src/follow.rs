@@ -1,0 +1,230 @@
+//! The resumable follower: the stream as one sequence of items, across reconnects, replicas and
+//! restarts of the control plane, each event once and in order.
+//!
+//! ```text
+//!            +---------- backoff ---------+
+//!            v                            |
+//! connect(WebSocket, next URL) --frames--> dead, lagged or closed
+//!            |                                        ^
+//!            +-- upgrade refused --> poll GET /v1/events
+//! ```
+
+mod connection;
+mod position;
+
+use std::time::Duration;
+
+use sextant_model::{Cursor, Event};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use position::{Position, Step};
+
+use crate::{Client, ClientError, Frame, frame::HEARTBEAT_INTERVAL, frame::SnapshotState};
+
+/// Items that may wait for a slow consumer before the stream is left unread.
+const QUEUE: usize = 256;
+const SHORTEST_BACKOFF: Duration = Duration::from_millis(100);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
+/// A stream that is silent for so long is dead, whatever TCP believes.
+const SILENCE_LIMIT: Duration = HEARTBEAT_INTERVAL.saturating_mul(3);
+
+/// What a consumer of the stream sees.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// Replaces everything known so far.
+    Snapshot {
+        /// Where the stream goes on.
+        cursor: Cursor,
+        /// The state at that point.
+        state: SnapshotState,
+    },
+    /// The next event.
+    Event {
+        /// Where the stream goes on after it.
+        cursor: Cursor,
+        /// What happened.
+        event: Event,
+    },
+    /// Nothing more to see up to here.
+    Bookmark {
+        /// Where the stream goes on.
+        cursor: Cursor,
+    },
+    /// The stream is established, with this server.
+    Connected {
+        /// Which one.
+        url: String,
+    },
+    /// The stream is interrupted; the follower is trying again by itself.
+    Disconnected {
+        /// Why.
+        reason: String,
+    },
+    /// The server does not let this client follow (any more). The follower has stopped.
+    Refused {
+        /// The problem's code.
+        code: String,
+        /// The same for people.
+        detail: String,
+    },
+}
+
+/// Follows from `after` (a snapshot first, if absent) until `stop` is cancelled, the receiver is
+/// dropped or the server refuses.
+///
+/// Must be called inside a tokio runtime.
+pub fn follow(
+    client: Client,
+    after: Option<Cursor>,
+    stop: CancellationToken,
+) -> mpsc::Receiver<Item> {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    tokio::spawn(async move {
+        let position = Position::new(after);
+        let mut follower = Follower { client, position, sender, turn: 0, failures: 0 };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = follower.run() => {}
+        }
+    });
+    receiver
+}
+
+struct Follower {
+    client: Client,
+    position: Position,
+    sender: mpsc::Sender<Item>,
+    /// Whose turn it is among the URLs.
+    turn: usize,
+    /// Connections in a row that came to nothing.
+    failures: u32,
+}
+
+/// Why one connection ended.
+enum Ended {
+    /// Try again, after a pause.
+    Interrupted(String),
+    /// Never try again.
+    Refused { code: String, detail: String },
+    /// Nobody listens any more.
+    Unheard,
+}
+
+impl Follower {
+    async fn run(&mut self) {
+        loop {
+            let urls = self.client.api_urls();
+            let url = urls[self.turn % urls.len()].clone();
+            let reason = match self.once(&url).await {
+                Ended::Interrupted(reason) => reason,
+                Ended::Refused { code, detail } => {
+                    let _ = self.sender.send(Item::Refused { code, detail }).await;
+                    return;
+                }
+                Ended::Unheard => return,
+            };
+            if self.sender.send(Item::Disconnected { reason }).await.is_err() {
+                return;
+            }
+            // The next server may be well: a full round fails before the pause grows.
+            let rounds = self.failures / u32::try_from(self.client.api_urls().len()).unwrap_or(1);
+            self.turn += 1;
+            self.failures = self.failures.saturating_add(1);
+            tokio::time::sleep(backoff(rounds, rand::random())).await;
+        }
+    }
+
+    async fn once(&mut self, url: &url::Url) -> Ended {
+        match connection::open(&self.client, url, self.position.cursor()).await {
+            Ok(mut connection) => {
+                self.failures = 0;
+                if self.sender.send(Item::Connected { url: url.to_string() }).await.is_err() {
+                    return Ended::Unheard;
+                }
+                loop {
+                    match tokio::time::timeout(SILENCE_LIMIT, connection.next()).await {
+                        Err(_) => {
+                            let limit = SILENCE_LIMIT.as_secs();
+                            return Ended::Interrupted(format!("{url} was silent for {limit} s"));
+                        }
+                        Ok(Err(reason)) => return Ended::Interrupted(reason),
+                        Ok(Ok(frame)) => {
+                            if let Some(ended) = self.take(frame).await {
+                                return ended;
+                            }
+                        }
+                    }
+                }
+            }
+            Err(connection::OpenError::NoUpgrade) => self.poll(url).await,
+            Err(connection::OpenError::Refused(problem)) => self.refused(problem),
+            Err(connection::OpenError::Failed(reason)) => Ended::Interrupted(reason),
+        }
+    }
+
+    /// The fallback where something between client and server does not pass WebSockets.
+    async fn poll(&mut self, url: &url::Url) -> Ended {
+        loop {
+            let page = match self.position.cursor() {
+                None => self.client.snapshot().await.map(|frame| (vec![frame], true)),
+                after => self.client.events(after, None).await.map(|page| {
+                    let bookmark = Frame::Bookmark { cursor: page.next_after };
+                    (page.frames.into_iter().chain([bookmark]).collect(), page.has_more)
+                }),
+            };
+            let (frames, more) = match page {
+                Ok(page) => page,
+                Err(ClientError::Problem(problem)) => return self.refused(*problem),
+                Err(error) => return Ended::Interrupted(format!("{url}: {error}")),
+            };
+            for frame in frames {
+                if let Some(ended) = self.take(frame).await {
+                    return ended;
+                }
+            }
+            if !more {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+
+    fn refused(&mut self, problem: crate::Problem) -> Ended {
+        match problem.status {
+            410 => {
+                self.position.reset();
+                Ended::Interrupted(problem.detail)
+            }
+            401 | 403 => Ended::Refused { code: problem.code, detail: problem.detail },
+            _ => Ended::Interrupted(problem.to_string()),
+        }
+    }
+
+    /// Hands one frame on; `Some` if the connection is at its end.
+    async fn take(&mut self, frame: Frame) -> Option<Ended> {
+        match self.position.advance(frame) {
+            Step::Hand(item) => self.sender.send(item).await.is_err().then_some(Ended::Unheard),
+            Step::Skip => None,
+            Step::Reconnect(reason) => Some(Ended::Interrupted(reason)),
+            Step::Refused { code, detail } => Some(Ended::Refused { code, detail }),
+        }
+    }
+}
+
+/// Pause after `rounds` failed rounds over all servers; `random` spreads a fleet that lost its server at once.
+fn backoff(rounds: u32, random: u32) -> Duration {
+    let longest = SHORTEST_BACKOFF.saturating_mul(1 << rounds.min(8)).min(LONGEST_BACKOFF);
+    longest.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_backoff_grows_is_bounded_and_spread() {
+        assert_eq!(backoff(0, 0), SHORTEST_BACKOFF / 2);
+        assert!(backoff(3, u32::MAX / 2) > backoff(1, u32::MAX / 2));
+        assert!(backoff(u32::MAX, u32::MAX) <= LONGEST_BACKOFF.mul_f64(1.5));
+    }
+}

@@ -1,0 +1,79 @@
+//! What travels on the stream. The same frames go over the WebSocket and over `GET /v1/events`.
+
+use serde::{Deserialize, Serialize};
+use sextant_model::{Cursor, Event, Timestamp, membership::Membership};
+use utoipa::ToSchema;
+
+use crate::resource::{network::Network, node::Node};
+
+/// Longest time between two frames on a quiet stream. A follower that hears nothing for three
+/// times as long must assume that the stream is dead.
+pub const HEARTBEAT_INTERVAL: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// One message of the stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "frame", rename_all = "kebab-case")]
+pub enum Frame {
+    /// Everything up to `cursor`; replaces what the follower had.
+    Snapshot {
+        /// Where the stream goes on.
+        cursor: Cursor,
+        /// The state at that point.
+        state: SnapshotState,
+    },
+    /// The next event the follower is entitled to.
+    Event {
+        /// Where the stream goes on after it.
+        cursor: Cursor,
+        /// What happened.
+        event: Event,
+    },
+    /// Nothing for this follower up to here: resume from this cursor, not from the last event.
+    Bookmark {
+        /// Where the stream goes on.
+        cursor: Cursor,
+    },
+    /// The stream is alive.
+    Heartbeat {
+        /// The server's clock.
+        at: Timestamp,
+    },
+    /// The stream cannot go on from the follower's cursor; it must take a new snapshot.
+    Reset {
+        /// Stable word: `foreign-epoch`, `beyond-head`, `lagged`, `access-ended`, `shutting-down`.
+        code: String,
+        /// The same for people.
+        detail: String,
+    },
+}
+
+/// A snapshot, as much of it as the follower may see.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "of", rename_all = "kebab-case")]
+pub enum SnapshotState {
+    /// For a node: the members of its network.
+    Membership {
+        /// Who is in the network.
+        membership: Membership,
+    },
+    /// For an operator: every network and node.
+    Platform {
+        /// All networks.
+        networks: Vec<Network>,
+        /// All nodes that have not been released.
+        nodes: Vec<Node>,
+    },
+}
+
+/// Answer of `GET /v1/events`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EventPage {
+    /// Events, in order.
+    pub frames: Vec<Frame>,
+    /// Give this as `after` to go on: the last event scanned, not the last one shown.
+    pub next_after: Cursor,
+    /// The end of the log, as far as it is settled.
+    pub head: Cursor,
+    /// Whether more can be had at once.
+    pub has_more: bool,
+}

@@ -1,0 +1,40 @@
+//! Operators' API tokens.
+
+use serde::{Deserialize, Serialize};
+use sextant_model::{ApiTokenId, DnsLabel, OperatorRole, Timestamp};
+use utoipa::ToSchema;
+
+/// Body of `POST /v1/api-tokens`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewApiToken {
+    /// What it is for.
+    pub name: DnsLabel,
+    /// What it may do.
+    pub role: OperatorRole,
+    /// How long it works, in seconds; for ever if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 60, maximum = 315_360_000)]
+    pub expires_in: Option<u64>,
+}
+
+/// An operator's access.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ApiToken {
+    /// Which token.
+    pub id: ApiTokenId,
+    /// What it is for.
+    pub name: DnsLabel,
+    /// What it may do.
+    pub role: OperatorRole,
+    /// Useless from then on; never if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// Whether it was taken back.
+    pub revoked: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The token itself, shown once: in the answer to the request that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}

@@ -1,0 +1,65 @@
+//! How the platform is doing.
+
+use serde::{Deserialize, Serialize};
+use sextant_model::{Epoch, Timestamp};
+use utoipa::ToSchema;
+
+use super::{node::Node, report::NodeReport};
+
+/// Answer of `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    /// The life of the log.
+    pub epoch: Epoch,
+    /// Highest event id that is settled.
+    pub settled: i64,
+    /// How far each projection is.
+    pub projections: Vec<ProjectionStatus>,
+    /// Every node that has not been released.
+    pub nodes: Vec<NodeStatus>,
+    /// The server's clock.
+    pub now: Timestamp,
+    /// Version of the control plane.
+    pub version: String,
+}
+
+/// How far a projection is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ProjectionStatus {
+    /// Which projection.
+    pub name: String,
+    /// It contains every event up to this id.
+    pub checkpoint: i64,
+}
+
+/// How one node is doing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NodeStatus {
+    /// The node.
+    pub node: Node,
+    /// Event id up to which it has applied its desired state; absent before its first report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i64>,
+    /// Events it should see and has not applied yet; absent before its first report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag: Option<i64>,
+    /// When it last reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_contact_at: Option<Timestamp>,
+    /// Seconds since then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact_age_s: Option<u64>,
+    /// Its clock minus the server's, in milliseconds, when it last reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_skew_ms: Option<i64>,
+    /// What it last reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<NodeReport>,
+}
+
+/// Answer of `GET /v1/health` and `GET /v1/ready`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// `ok`.
+    pub status: String,
+}

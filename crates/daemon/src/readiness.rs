@@ -1,0 +1,43 @@
+//! What the service manager is told (`sd_notify(3)`). Without one, nothing happens.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio_util::sync::CancellationToken;
+
+/// The daemon serves.
+pub fn ready(status: &str) {
+    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// The daemon is on its way down.
+pub fn stopping() {
+    tell(&[NotifyState::Stopping]);
+}
+
+/// Feeds the watchdog as long as `alive` says so; a daemon that hangs is restarted by systemd.
+pub async fn feed_watchdog(alive: impl Fn() -> bool, stop: CancellationToken) {
+    let Some(timeout) = sd_notify::watchdog_enabled() else { return };
+    let mut ticks = tokio::time::interval(watchdog_pause(timeout));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {
+                if alive() {
+                    tell(&[NotifyState::Watchdog]);
+                }
+            }
+        }
+    }
+}
+
+/// Three chances within the timeout.
+fn watchdog_pause(timeout: Duration) -> Duration {
+    (timeout / 3).max(Duration::from_millis(10))
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "the service manager could not be told");
+    }
+}
