@@ -1,1 +1,132 @@
-fn main() {}
+//! The control plane of Sextant.
+
+use std::{io::Write, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use sextant_control::{config::Config, http, init, run};
+use sextant_store::{ConnectOptions, Store};
+
+#[derive(Parser)]
+#[command(version, about = "The control plane of Sextant", after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  sextant-control init --config control.toml --owner-url-file owner.url --admin-token-file admin.token
+  sextant-control run --config control.toml
+  sextant-control rebuild --config control.toml
+
+Exit status: 0 done, 1 failed, 2 wrong usage.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Prepare the database, the CA and the first API token. Running it again is harmless.
+    Init {
+        /// Configuration file.
+        #[arg(long)]
+        config: PathBuf,
+        #[command(flatten)]
+        owner: Owner,
+        /// Where to write the first API token (0600); left alone if it exists.
+        #[arg(long)]
+        admin_token_file: PathBuf,
+    },
+    /// Serve.
+    Run {
+        /// Configuration file.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Make every projection anew from the log; readers see the old rows meanwhile.
+    Rebuild {
+        /// Configuration file.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Start a new epoch of the event stream. Do this after promoting a standby and after a
+    /// restore, before any replica runs: followers then take a new snapshot.
+    StartEpoch {
+        #[command(flatten)]
+        owner: Owner,
+    },
+    /// Print the OpenAPI document.
+    Openapi,
+}
+
+/// How to reach the database as its owner. One of the two.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct Owner {
+    /// URL without a password, for example over a Unix socket.
+    #[arg(long)]
+    owner_url: Option<String>,
+    /// File that holds a URL with a password.
+    #[arg(long)]
+    owner_url_file: Option<PathBuf>,
+}
+
+impl Owner {
+    fn url(&self) -> anyhow::Result<String> {
+        match (&self.owner_url, &self.owner_url_file) {
+            (Some(url), _) => Ok(url.clone()),
+            (None, Some(file)) => Ok(sextant_daemon::private_file::read(file)?.trim().to_owned()),
+            (None, None) => anyhow::bail!("give --owner-url or --owner-url-file"),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    match runtime.block_on(execute(arguments.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "error: {error:#}");
+    ExitCode::FAILURE
+}
+
+async fn execute(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Init { config, owner, admin_token_file } => {
+            let config = load(&config)?;
+            for line in init::init(&config, &owner.url()?, &admin_token_file).await? {
+                say(&line)?;
+            }
+            Ok(())
+        }
+        Command::Run { config } => run::run(load(&config)?).await,
+        Command::Rebuild { config } => {
+            let config = load(&config)?;
+            let store = Store::connect(&ConnectOptions::new(config.database.resolve()?))?;
+            let last = store.rebuild().await?;
+            say(&format!("the projections were made anew up to event {last}"))
+        }
+        Command::StartEpoch { owner } => {
+            let epoch = Store::start_epoch(&owner.url()?).await?;
+            say(&format!("epoch {epoch} has begun"))
+        }
+        Command::Openapi => say(&serde_json::to_string_pretty(&http::openapi())?),
+    }
+}
+
+fn load(path: &std::path::Path) -> anyhow::Result<Config> {
+    let config: Config = sextant_daemon::config::load(path, "SEXTANT_CONTROL_")?;
+    sextant_daemon::logging::init(&config.log)?;
+    Ok(config)
+}
+
+fn say(line: &str) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}

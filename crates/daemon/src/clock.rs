@@ -23,7 +23,9 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        Timestamp(time::OffsetDateTime::now_utc())
+        let now = time::OffsetDateTime::now_utc();
+        // What Postgres keeps: a moment must be the same before and after it was stored.
+        Timestamp(now.replace_microsecond(now.microsecond()).unwrap_or(now))
     }
 }
 

@@ -36,6 +36,7 @@ pub enum Phase {
 pub struct NodeState {
     enrolled: Option<NodeEnrolled>,
     phase: Phase,
+    certificate_not_after: Option<Timestamp>,
 }
 
 impl NodeState {
@@ -59,6 +60,11 @@ impl NodeState {
                 Err(Refusal::NodeLeft(enrolled.name.clone()))
             }
         }
+    }
+
+    /// End of validity of its newest certificate.
+    pub fn certificate_not_after(&self) -> Option<Timestamp> {
+        self.certificate_not_after
     }
 
     /// How far it has come.
@@ -139,6 +145,9 @@ impl Aggregate for NodeState {
                 if let Some(enrolled) = &mut self.enrolled {
                     enrolled.endpoint = changed.endpoint;
                 }
+            }
+            EventBody::NodeCertificateIssued(issued) => {
+                self.certificate_not_after = Some(issued.not_after);
             }
             EventBody::NodeWithdrawn(_) => self.phase = Phase::Withdrawn,
             EventBody::NodeReleased(_) => self.phase = Phase::Released,

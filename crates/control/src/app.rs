@@ -1,0 +1,67 @@
+//! What every request handler can reach.
+
+use std::sync::Arc;
+
+use sextant_daemon::clock::{Clock, Entropy};
+use sextant_model::Timestamp;
+use sextant_store::Store;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{auth::TokenCache, ca::Ca, tail::Tail};
+
+/// Shared by all requests of a replica.
+#[derive(Clone, Debug)]
+pub struct App(Arc<Parts>);
+
+/// The parts of [`App`].
+#[derive(Debug)]
+pub struct Parts {
+    /// The database.
+    pub store: Store,
+    /// The platform's CA.
+    pub ca: Ca,
+    /// The log as it grows.
+    pub tail: Tail,
+    /// API tokens that were checked a moment ago.
+    pub tokens: TokenCache,
+    /// Time.
+    pub clock: Box<dyn Clock>,
+    /// Ids and secrets.
+    pub entropy: Box<dyn Entropy>,
+    /// Cancelled when the replica shuts down: long-lived streams end then.
+    pub stop: CancellationToken,
+}
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A new id.
+    pub fn id(&self) -> Uuid {
+        self.entropy.id()
+    }
+
+    /// A random certificate serial number, positive (RFC 5280 section 4.1.2.2).
+    pub fn serial(&self) -> [u8; 16] {
+        let mut serial = [0; 16];
+        serial.copy_from_slice(&self.entropy.bytes()[..16]);
+        serial[0] = serial[0] & 0x7f | 0x40;
+        serial
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

@@ -1,0 +1,225 @@
+//! Who is asking: an operator by bearer token, a node by client certificate.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    extract::FromRequestParts,
+    http::{header, request::Parts},
+};
+use sextant_api::resource::node::NodePhase;
+use sextant_model::{
+    ActorId, ApiTokenId, NetworkId, NodeId, OperatorRole, Timestamp, secret::ApiToken,
+    visibility::Viewer,
+};
+use sextant_store::read::ApiTokenCredentials;
+use subtle::ConstantTimeEq;
+
+use crate::{app::App, error::ApiError};
+
+/// The node whose certificate the TLS layer has verified on this connection.
+#[derive(Clone, Copy, Debug)]
+pub struct VerifiedNode(pub NodeId);
+
+/// Somebody who may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Principal {
+    /// The holder of an API token.
+    Operator {
+        /// Which token.
+        token_id: ApiTokenId,
+        /// What it may do.
+        role: OperatorRole,
+    },
+    /// An active node.
+    Node {
+        /// Which node.
+        node_id: NodeId,
+        /// Its network.
+        network_id: NetworkId,
+    },
+}
+
+impl Principal {
+    /// As the log names it.
+    pub fn actor(&self) -> ActorId {
+        match *self {
+            Self::Operator { token_id, .. } => token_id.into(),
+            Self::Node { node_id, .. } => node_id.into(),
+        }
+    }
+
+    /// What it may see of the stream.
+    pub fn viewer(&self) -> Viewer {
+        match *self {
+            Self::Operator { .. } => Viewer::Operator,
+            Self::Node { node_id, network_id } => Viewer::Node { node_id, network_id },
+        }
+    }
+}
+
+/// An operator who may read.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader(pub Principal);
+
+/// An operator who may change things.
+#[derive(Clone, Copy, Debug)]
+pub struct Admin(pub Principal);
+
+/// An active node.
+#[derive(Clone, Copy, Debug)]
+pub struct NodePrincipal {
+    /// Which node.
+    pub node_id: NodeId,
+    /// Its network.
+    pub network_id: NetworkId,
+}
+
+impl FromRequestParts<App> for Principal {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        if let Some(header) = parts.headers.get(header::AUTHORIZATION) {
+            return operator(app, header.to_str().unwrap_or_default()).await;
+        }
+        match parts.extensions.get::<VerifiedNode>() {
+            Some(VerifiedNode(id)) => node(app, *id).await,
+            None => Err(ApiError::Unauthenticated(
+                "send an API token as a bearer token, or connect with a node's client certificate",
+            )),
+        }
+    }
+}
+
+/// Whether the caller's access still stands; streams ask this as they go on.
+pub async fn still_allowed(app: &App, principal: Principal) -> Result<(), ApiError> {
+    match principal {
+        Principal::Node { node_id, .. } => node(app, node_id).await.map(drop),
+        Principal::Operator { token_id, .. } => {
+            let credentials = app.store.api_token_credentials(token_id).await?;
+            let credentials = credentials.ok_or(INVALID)?;
+            check_life(&credentials, app.now())
+        }
+    }
+}
+
+const INVALID: ApiError = ApiError::Unauthenticated("the API token is not valid here");
+
+async fn operator(app: &App, header: &str) -> Result<Principal, ApiError> {
+    let text = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let token: ApiToken = text
+        .and_then(|(_, token)| token.parse().ok())
+        .ok_or(ApiError::Unauthenticated("the Authorization header is not \"Bearer sxa_…\""))?;
+    let now = app.now();
+    let credentials = if let Some(credentials) = app.tokens.get(token.id, now) {
+        credentials
+    } else {
+        let found = app.store.api_token_credentials(token.id).await?.ok_or(INVALID)?;
+        app.tokens.keep(token.id, found, now)
+    };
+    let given = token.secret.hash();
+    if !bool::from(given.as_str().as_bytes().ct_eq(credentials.secret_hash.as_str().as_bytes())) {
+        return Err(INVALID);
+    }
+    check_life(&credentials, now)?;
+    Ok(Principal::Operator { token_id: token.id, role: credentials.role })
+}
+
+fn check_life(credentials: &ApiTokenCredentials, now: Timestamp) -> Result<(), ApiError> {
+    if credentials.revoked {
+        return Err(ApiError::Unauthenticated("the API token was revoked; ask for a new one"));
+    }
+    if credentials.expires_at.is_some_and(|at| now >= at) {
+        return Err(ApiError::Unauthenticated("the API token has expired; ask for a new one"));
+    }
+    Ok(())
+}
+
+async fn node(app: &App, id: NodeId) -> Result<Principal, ApiError> {
+    match app.store.node_access(id).await? {
+        Some(access) if access.phase == NodePhase::Active => {
+            Ok(Principal::Node { node_id: id, network_id: access.network_id })
+        }
+        Some(_) => {
+            Err(ApiError::Forbidden("this node has left its network; enrol it with a new token"))
+        }
+        None => Err(ApiError::Forbidden("this node is not known here; enrol it with a new token")),
+    }
+}
+
+impl FromRequestParts<App> for Reader {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        match Principal::from_request_parts(parts, app).await? {
+            principal @ Principal::Operator { .. } => Ok(Self(principal)),
+            Principal::Node { .. } => {
+                Err(ApiError::Forbidden("this is for operators, not for nodes"))
+            }
+        }
+    }
+}
+
+impl FromRequestParts<App> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let Reader(principal) = Reader::from_request_parts(parts, app).await?;
+        match principal {
+            Principal::Operator { role: OperatorRole::Admin, .. } => Ok(Self(principal)),
+            _ => Err(ApiError::Forbidden("this needs an API token with the role admin")),
+        }
+    }
+}
+
+impl FromRequestParts<App> for NodePrincipal {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        match Principal::from_request_parts(parts, app).await? {
+            Principal::Node { node_id, network_id } => Ok(Self { node_id, network_id }),
+            Principal::Operator { .. } => {
+                Err(ApiError::Forbidden("this is for nodes, not for operators"))
+            }
+        }
+    }
+}
+
+/// A revoked token may still work for so long.
+const CACHED_FOR: Duration = Duration::from_secs(2);
+const CACHE_SIZE: usize = 1024;
+
+/// Credentials that were read a moment ago. A cache, not state: losing it costs a query.
+#[derive(Debug, Default)]
+pub struct TokenCache(Mutex<HashMap<ApiTokenId, (Timestamp, Arc<ApiTokenCredentials>)>>);
+
+impl TokenCache {
+    fn get(&self, id: ApiTokenId, now: Timestamp) -> Option<Arc<ApiTokenCredentials>> {
+        let cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (read_at, credentials) = cache.get(&id)?;
+        (now.since(*read_at) < CACHED_FOR && *read_at <= now).then(|| credentials.clone())
+    }
+
+    fn keep(
+        &self,
+        id: ApiTokenId,
+        credentials: ApiTokenCredentials,
+        now: Timestamp,
+    ) -> Arc<ApiTokenCredentials> {
+        let credentials = Arc::new(credentials);
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.len() >= CACHE_SIZE {
+            cache.clear();
+        }
+        cache.insert(id, (now, credentials.clone()));
+        credentials
+    }
+
+    /// Forgets a token, because this replica has just revoked it.
+    pub fn forget(&self, id: ApiTokenId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+}

@@ -1,0 +1,89 @@
+//! Configuration of a replica.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use serde::Deserialize;
+use sextant_daemon::logging::LogConfig;
+
+/// `control.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the log lives.
+    pub database: DatabaseConfig,
+    /// Where to listen, besides sockets passed by the service manager.
+    #[serde(default)]
+    pub listen: ListenConfig,
+    /// Who the replica is.
+    pub tls: TlsConfig,
+    /// How to log.
+    #[serde(default)]
+    pub log: LogConfig,
+}
+
+/// Section `[database]`: exactly one of `url` and `url_file`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// `postgresql://…` without a password, for example over a Unix socket.
+    pub url: Option<String>,
+    /// File that holds a URL with a password.
+    pub url_file: Option<PathBuf>,
+    /// Connections at most.
+    #[serde(default = "sixteen")]
+    pub max_connections: u32,
+}
+
+impl std::fmt::Debug for DatabaseConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A URL may hold a password even where it should not.
+        f.debug_struct("DatabaseConfig").field("url_file", &self.url_file).finish_non_exhaustive()
+    }
+}
+
+fn sixteen() -> u32 {
+    16
+}
+
+/// Section `[listen]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenConfig {
+    /// Addresses and ports.
+    #[serde(default)]
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// Section `[tls]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// Certificate of the platform's CA, PEM; the same on every replica.
+    pub ca_certificate_file: PathBuf,
+    /// Private key of the platform's CA, PEM, mode 0600; the same on every replica.
+    pub ca_key_file: PathBuf,
+    /// Names and addresses under which clients reach this replica.
+    pub names: Vec<String>,
+}
+
+/// A `[database]` section that does not say where.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseUrlError {
+    /// Neither or both.
+    #[error("set exactly one of database.url and database.url_file")]
+    ExactlyOne,
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] sextant_daemon::private_file::PrivateFileError),
+}
+
+impl DatabaseConfig {
+    /// The URL, wherever it stands.
+    pub fn resolve(&self) -> Result<String, DatabaseUrlError> {
+        match (&self.url, &self.url_file) {
+            (Some(url), None) => Ok(url.clone()),
+            (None, Some(file)) => Ok(sextant_daemon::private_file::read(file)?.trim().to_owned()),
+            _ => Err(DatabaseUrlError::ExactlyOne),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Errors as problems. What clients may read and what only the log may say are kept apart.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use sextant_api::{Problem, problem::MEDIA_TYPE};
+use sextant_model::{Refusal, cursor::CursorGone, ipam::IpamRefusal};
+use sextant_store::StoreError;
+
+/// Why a request is not answered as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// No good credentials.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// Good credentials, but not for this.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// The request itself is wrong.
+    #[error("{detail}")]
+    BadRequest {
+        /// Stable word.
+        code: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The request is well-formed, its content is not.
+    #[error("{0}")]
+    Unprocessable(String),
+    /// The body is too large.
+    #[error("the body is larger than {} bytes", sextant_api::BODY_LIMIT)]
+    TooLarge,
+    /// The body is not JSON.
+    #[error("send the body as application/json")]
+    MediaType,
+    /// There is no such path.
+    #[error("there is nothing at this path; the API is described at /v1/openapi.json")]
+    NoSuchPath,
+    /// There is no such method on this path.
+    #[error("this path does not have this method; the API is described at /v1/openapi.json")]
+    NoSuchMethod,
+    /// An unsafe request must say which version it changes.
+    #[error("send If-Match with the ETag of the version you have read")]
+    PreconditionRequired,
+    /// Somebody else changed it first.
+    #[error("the version has changed since you read it; read it again and repeat")]
+    PreconditionFailed,
+    /// The stream cannot go on from there.
+    #[error(transparent)]
+    CursorGone(#[from] CursorGone),
+    /// The rules do not allow it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The store did not do it.
+    #[error(transparent)]
+    Store(StoreError),
+    /// Too much at once.
+    #[error("the control plane is busy; try again in a moment")]
+    Busy,
+    /// A certificate could not be made.
+    #[error("the certificate request cannot be used: {0}")]
+    CertificateRequest(String),
+    /// Something that must not happen.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Refused(refusal) => Self::Refused(refusal),
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl ApiError {
+    /// A field that is wrong in itself.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::BadRequest { code: "request-invalid", detail: detail.into() }
+    }
+
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "unauthenticated"),
+            Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::BadRequest { code, .. } => (StatusCode::BAD_REQUEST, code),
+            Self::Unprocessable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "body-invalid"),
+            Self::CertificateRequest(_) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "certificate-request-invalid")
+            }
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large"),
+            Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type-unsupported"),
+            Self::NoSuchPath => (StatusCode::NOT_FOUND, "path-not-found"),
+            Self::NoSuchMethod => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed"),
+            Self::PreconditionRequired => (StatusCode::PRECONDITION_REQUIRED, "if-match-required"),
+            Self::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "version-mismatch"),
+            Self::CursorGone(CursorGone::ForeignEpoch) => (StatusCode::GONE, "foreign-epoch"),
+            Self::CursorGone(CursorGone::BeyondHead) => (StatusCode::GONE, "beyond-head"),
+            Self::Refused(refusal) => (refusal_status(refusal), refusal.code()),
+            Self::Store(error) => store_status(error),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+
+    /// The problem a client sees.
+    pub fn problem(&self) -> Problem {
+        let (status, code) = self.status_and_code();
+        let detail = match self {
+            Self::Store(StoreError::Unavailable(_)) => {
+                "the database cannot be reached at the moment; nothing was changed, try again".into()
+            }
+            _ if status == StatusCode::INTERNAL_SERVER_ERROR => {
+                "something failed inside the control plane; its log has the details under request_id"
+                    .into()
+            }
+            _ => self.to_string(),
+        };
+        Problem::new(status.as_u16(), code, detail)
+    }
+}
+
+fn refusal_status(refusal: &Refusal) -> StatusCode {
+    match refusal {
+        Refusal::NotFound(_) => StatusCode::NOT_FOUND,
+        Refusal::TokenForeign => StatusCode::UNAUTHORIZED,
+        Refusal::TokenExpired(_)
+        | Refusal::TokenUsed
+        | Refusal::TokenRevoked
+        | Refusal::TokenForOtherNode(_) => StatusCode::FORBIDDEN,
+        Refusal::NodeLeft(_) | Refusal::NetworkInUse(..) => StatusCode::CONFLICT,
+        Refusal::StackModeUnsupported(_)
+        | Refusal::TopologyUnsupported(_)
+        | Refusal::Ipv4PrefixUnexpected
+        | Refusal::MeshPrefix(_)
+        | Refusal::Lifetime { .. }
+        | Refusal::NoRoles
+        | Refusal::EndpointUnusable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
+
+fn store_status(error: &StoreError) -> (StatusCode, &'static str) {
+    match error {
+        StoreError::Refused(refusal) => (refusal_status(refusal), refusal.code()),
+        StoreError::Ipam(IpamRefusal::Overlap(_)) | StoreError::PrefixTaken => {
+            (StatusCode::CONFLICT, "prefix-overlap")
+        }
+        StoreError::Ipam(IpamRefusal::PoolInUse(_)) => (StatusCode::CONFLICT, "network-in-use"),
+        StoreError::Ipam(_) => (StatusCode::INSUFFICIENT_STORAGE, "addresses-exhausted"),
+        StoreError::VersionConflict => (StatusCode::CONFLICT, "concurrent-change"),
+        StoreError::NameTaken(_) => (StatusCode::CONFLICT, "name-taken"),
+        StoreError::KeyTaken => (StatusCode::CONFLICT, "key-taken"),
+        StoreError::IdempotencyMismatch => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused")
+        }
+        StoreError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "database-unavailable"),
+        StoreError::Driver(_) | StoreError::Inconsistent { .. } | StoreError::Migration(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "internal")
+        }
+    }
+}
+
+/// The problem of a response, for the request log; the log alone sees `internal`.
+#[derive(Clone, Debug)]
+pub struct Logged {
+    /// Stable word.
+    pub code: String,
+    /// The whole truth.
+    pub internal: String,
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let problem = self.problem();
+        let logged = Logged { code: problem.code.clone(), internal: self.to_string() };
+        let mut response = problem_response(&problem);
+        if matches!(self, Self::Unauthenticated(_)) {
+            let challenge = HeaderValue::from_static("Bearer realm=\"sextant\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response.extensions_mut().insert(logged);
+        response
+    }
+}
+
+/// A problem as a response.
+pub fn problem_response(problem: &Problem) -> Response {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = serde_json::to_vec(problem).unwrap_or_default();
+    (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response()
+}

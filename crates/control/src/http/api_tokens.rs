@@ -1,0 +1,102 @@
+//! `/v1/api-tokens`.
+
+use std::time::Duration;
+
+use axum::{Json as Answered, extract::State, response::Response};
+use sextant_api::{
+    Problem,
+    page::Page,
+    resource::api_token::{ApiToken, NewApiToken},
+};
+use sextant_model::{
+    AggregateKind, ApiTokenId, Refusal,
+    aggregate::ApiTokenState,
+    secret::{self, Secret},
+};
+
+use crate::{
+    app::App,
+    auth::{Admin, Reader},
+    command::{Answer, Begun, Command},
+    error::ApiError,
+    extract::{IdempotencyKey, Json, ListQuery, Path, Query},
+};
+
+/// Gives an operator access: the answer holds the token, once.
+#[utoipa::path(post, path = "/v1/api-tokens", tag = "api-tokens", request_body = NewApiToken,
+    params(("Idempotency-Key" = Option<String>, Header, description = "makes a repeat harmless; the repeat does not show the token again")),
+    responses((status = 201, body = ApiToken), (status = 202, body = ApiToken),
+        (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+pub async fn create(
+    State(app): State<App>,
+    Admin(who): Admin,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(new): Json<NewApiToken>,
+) -> Result<Response, ApiError> {
+    let operation = "POST /v1/api-tokens";
+    let mut command = match Command::begin(&app, who.actor(), key, operation, &new).await? {
+        Begun::Fresh(command) => command,
+        Begun::Replayed(response) => return Ok(response),
+    };
+    let secret = Secret::new(app.entropy.bytes());
+    let lifetime = new.expires_in.map(Duration::from_secs);
+    let event = ApiTokenState::create(new.name, new.role, lifetime, secret.hash(), app.now())?;
+    let id = ApiTokenId(app.id());
+    let mut token = command.unit.load::<ApiTokenState>(id.0).await?;
+    command.unit.append(&mut token, &[event], who.actor()).await?;
+    let created = token.state.created()?;
+    let resource = ApiToken {
+        id,
+        name: created.name.clone(),
+        role: created.role,
+        expires_at: created.expires_at,
+        revoked: false,
+        created_at: token.created_at.unwrap_or_else(|| app.now()),
+        token: None,
+    };
+    let revealed = secret::ApiToken { id, secret }.reveal();
+    command.finish(Answer::created(&resource)?.secret(revealed)).await
+}
+
+/// Lists API tokens, without their secrets.
+#[utoipa::path(get, path = "/v1/api-tokens", tag = "api-tokens", params(ListQuery),
+    responses((status = 200, body = Page<ApiToken>), (status = "4XX", body = Problem)))]
+pub async fn list(
+    State(app): State<App>,
+    _: Reader,
+    Query(query): Query<ListQuery>,
+) -> Result<Answered<Page<ApiToken>>, ApiError> {
+    Ok(Answered(app.store.api_tokens(query.page()?).await?))
+}
+
+/// Reads an API token, without its secret.
+#[utoipa::path(get, path = "/v1/api-tokens/{token_id}", tag = "api-tokens",
+    params(("token_id" = ApiTokenId, Path)),
+    responses((status = 200, body = ApiToken), (status = "4XX", body = Problem)))]
+pub async fn read(
+    State(app): State<App>,
+    _: Reader,
+    Path(id): Path<ApiTokenId>,
+) -> Result<Answered<ApiToken>, ApiError> {
+    let token = app.store.api_token(id).await?;
+    Ok(Answered(token.ok_or(Refusal::NotFound(AggregateKind::ApiToken))?))
+}
+
+/// Takes the access back.
+#[utoipa::path(delete, path = "/v1/api-tokens/{token_id}", tag = "api-tokens",
+    params(("token_id" = ApiTokenId, Path)),
+    responses((status = 204), (status = 202), (status = "4XX", body = Problem),
+        (status = 503, body = Problem)))]
+pub async fn revoke(
+    State(app): State<App>,
+    Admin(who): Admin,
+    Path(id): Path<ApiTokenId>,
+) -> Result<Response, ApiError> {
+    let mut command = Command::begin_plain(&app, who.actor()).await?;
+    let mut token = command.unit.load::<ApiTokenState>(id.0).await?;
+    let events: Vec<_> = token.state.revoke()?.into_iter().collect();
+    command.unit.append(&mut token, &events, who.actor()).await?;
+    let response = command.finish(Answer::no_content()).await?;
+    app.tokens.forget(id);
+    Ok(response)
+}

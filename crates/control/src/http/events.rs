@@ -1,0 +1,91 @@
+//! `GET /v1/events` and `GET /v1/snapshot`: the stream for those who poll.
+
+use axum::{Json as Answered, extract::State};
+use sextant_api::{
+    Frame, Problem,
+    frame::{EventPage, SnapshotState},
+};
+use sextant_model::{Cursor, visibility::visible};
+
+use crate::{
+    app::App,
+    auth::Principal,
+    error::ApiError,
+    extract::{Query, checked_limit},
+};
+
+/// Where to begin, and how much to return.
+#[derive(Clone, Debug, serde::Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EventQuery {
+    /// A cursor from a frame or from `next_after`; a bare event id means the present epoch; from
+    /// the beginning if absent.
+    #[param(max_length = 64)]
+    pub after: Option<String>,
+    /// Most events to look at, 1 to 1000; 100 if absent.
+    #[param(minimum = 1, maximum = 1000)]
+    pub limit: Option<u32>,
+}
+
+/// At most `limit` events after a cursor, as much of them as the caller may see.
+#[utoipa::path(get, path = "/v1/events", tag = "stream", params(EventQuery),
+    responses((status = 200, body = EventPage),
+        (status = 410, body = Problem, description = "the cursor is of another epoch, or above the head"),
+        (status = "4XX", body = Problem)))]
+pub async fn list(
+    State(app): State<App>,
+    who: Principal,
+    Query(query): Query<EventQuery>,
+) -> Result<Answered<EventPage>, ApiError> {
+    let limit = i64::from(checked_limit(query.limit)?);
+    let epoch = app.store.epoch().await?;
+    let after = parse_cursor(&app, query.after.as_deref()).await?;
+    let after = after.unwrap_or(Cursor { epoch, event_id: 0 });
+    let settled = app.tail.settled_at_least(&app.store, after.event_id).await?;
+    after.check(epoch, settled)?;
+    let events = app.store.events(after.event_id, settled, limit).await?;
+    let has_more = i64::try_from(events.len()).unwrap_or(limit) == limit;
+    let scanned = events.last().filter(|_| has_more).map_or(settled, |event| event.event_id);
+    let at = |event_id| Cursor { epoch, event_id };
+    let frames = events
+        .iter()
+        .filter_map(|event| visible(who.viewer(), event))
+        .map(|event| Frame::Event { cursor: at(event.event_id), event })
+        .collect();
+    Ok(Answered(EventPage { frames, next_after: at(scanned), head: at(settled), has_more }))
+}
+
+/// What the caller may see of the platform now, with the cursor to go on from.
+#[utoipa::path(get, path = "/v1/snapshot", tag = "stream",
+    responses((status = 200, body = Frame), (status = "4XX", body = Problem)))]
+pub async fn snapshot(State(app): State<App>, who: Principal) -> Result<Answered<Frame>, ApiError> {
+    take_snapshot(&app, who).await.map(Answered)
+}
+
+/// The snapshot frame for `who`.
+pub(super) async fn take_snapshot(app: &App, who: Principal) -> Result<Frame, ApiError> {
+    let (cursor, state) = match who {
+        Principal::Operator { .. } => app.store.platform().await?,
+        Principal::Node { network_id, .. } => {
+            let (cursor, membership) = app.store.membership(network_id).await?;
+            (cursor, SnapshotState::Membership { membership })
+        }
+    };
+    Ok(Frame::Snapshot { cursor, state })
+}
+
+/// A cursor, or an event id of the present epoch.
+pub(super) async fn parse_cursor(
+    app: &App,
+    text: Option<&str>,
+) -> Result<Option<Cursor>, ApiError> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    if let Some(event_id) = text.parse::<i64>().ok().filter(|id| *id >= 0) {
+        return Ok(Some(Cursor { epoch: app.store.epoch().await?, event_id }));
+    }
+    let cursor = text.parse().map_err(|error: sextant_model::cursor::InvalidCursor| {
+        ApiError::BadRequest { code: "cursor-invalid", detail: error.to_string() }
+    })?;
+    Ok(Some(cursor))
+}

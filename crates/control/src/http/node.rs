@@ -1,0 +1,93 @@
+//! `/v1/node`: what a node says of itself, over mutual TLS.
+
+use axum::{Json as Answered, extract::State, http::StatusCode, response::Response};
+use sextant_api::{
+    Problem,
+    resource::{
+        enrolment::{Certificate, CertificateRequest},
+        node::{Node, NodePatch},
+        report::NodeReport,
+    },
+};
+use sextant_model::aggregate::NodeState;
+
+use super::{enrol::certify, nodes::resource};
+use crate::{
+    app::App,
+    auth::NodePrincipal,
+    ca::CheckedRequest,
+    command::{Answer, Command},
+    error::ApiError,
+    extract::Json,
+};
+
+/// Tells where peers should reach the node that asks.
+#[utoipa::path(patch, path = "/v1/node", tag = "node", request_body = NodePatch,
+    responses((status = 200, body = Node), (status = 202, body = Node),
+        (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+pub async fn patch(
+    State(app): State<App>,
+    node: NodePrincipal,
+    Json(patch): Json<NodePatch>,
+) -> Result<Response, ApiError> {
+    let actor = node.node_id.into();
+    let mut command = Command::begin_plain(&app, actor).await?;
+    let mut loaded = command.unit.load::<NodeState>(node.node_id.0).await?;
+    let events: Vec<_> = loaded.state.move_to(patch.endpoint)?.into_iter().collect();
+    command.unit.append(&mut loaded, &events, actor).await?;
+    let answer = Answer::ok(&resource(&loaded, None)?)?.version(loaded.version);
+    command.finish(answer).await
+}
+
+/// Makes a new client certificate for the node that asks.
+#[utoipa::path(post, path = "/v1/node/certificate", tag = "node", request_body = CertificateRequest,
+    responses((status = 200, body = Certificate), (status = "4XX", body = Problem),
+        (status = 503, body = Problem)))]
+pub async fn renew_certificate(
+    State(app): State<App>,
+    node: NodePrincipal,
+    Json(request): Json<CertificateRequest>,
+) -> Result<Answered<Certificate>, ApiError> {
+    let csr = CheckedRequest::parse(&request.certificate_request)
+        .map_err(|error| ApiError::CertificateRequest(error.to_string()))?;
+    let mut unit = app.store.begin().await?;
+    let mut loaded = unit.load::<NodeState>(node.node_id.0).await?;
+    let certificate = certify(&app, &mut unit, &mut loaded, csr).await?;
+    unit.commit().await?;
+    app.tail.committed();
+    Ok(Answered(Certificate {
+        certificate: certificate.pem,
+        ca: app.ca.certificate_pem().to_owned(),
+        not_after: certificate.not_after,
+    }))
+}
+
+/// Takes the ack of a revision, and measurements.
+#[utoipa::path(post, path = "/v1/node/report", tag = "node", request_body = NodeReport,
+    responses((status = 204), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+pub async fn report(
+    State(app): State<App>,
+    node: NodePrincipal,
+    Json(report): Json<NodeReport>,
+) -> Result<StatusCode, ApiError> {
+    check(&report)?;
+    let cursor = report.revision;
+    let settled = app.tail.settled_at_least(&app.store, cursor.event_id).await?;
+    cursor.check(app.store.epoch().await?, settled)?;
+    app.store.keep_report(node.node_id, &report, app.now()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Bounds what a node can make the database keep.
+fn check(report: &NodeReport) -> Result<(), ApiError> {
+    let clean = |text: &String| text.len() <= 512 && !text.chars().any(char::is_control);
+    if report.peers.len() > 4096 || report.problems.len() > 32 {
+        return Err(ApiError::invalid("the report has more than 4096 peers or 32 problems"));
+    }
+    if !(report.problems.iter().all(clean) && clean(&report.agent_version)) {
+        return Err(ApiError::invalid(
+            "a text of the report is longer than 512 bytes or has control characters",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! `/v1/nodes`: nodes as operators see them.
+
+use axum::{
+    Json as Answered,
+    extract::State,
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
+use sextant_api::{
+    Problem,
+    page::Page,
+    resource::node::{Node, NodePatch, NodePhase},
+};
+use sextant_model::{
+    AggregateKind, NodeId, Refusal, Timestamp,
+    aggregate::{NodeState, node::Phase},
+};
+use sextant_store::Loaded;
+
+use crate::{
+    app::App,
+    auth::{Admin, Reader},
+    command::{Answer, Command},
+    error::ApiError,
+    extract::{IfMatch, Json, ListQuery, Path, Query},
+};
+
+/// Lists nodes that have not been released.
+#[utoipa::path(get, path = "/v1/nodes", tag = "nodes", params(ListQuery),
+    responses((status = 200, body = Page<Node>), (status = "4XX", body = Problem)))]
+pub async fn list(
+    State(app): State<App>,
+    _: Reader,
+    Query(query): Query<ListQuery>,
+) -> Result<Answered<Page<Node>>, ApiError> {
+    Ok(Answered(app.store.nodes(query.page()?).await?))
+}
+
+/// Reads a node, released or not.
+#[utoipa::path(get, path = "/v1/nodes/{node_id}", tag = "nodes", params(("node_id" = NodeId, Path)),
+    responses((status = 200, body = Node), (status = "4XX", body = Problem)))]
+pub async fn read(
+    State(app): State<App>,
+    _: Reader,
+    Path(id): Path<NodeId>,
+) -> Result<Response, ApiError> {
+    let node = app.store.node(id).await?.ok_or(Refusal::NotFound(AggregateKind::Node))?;
+    let mut headers = HeaderMap::new();
+    if let Ok(etag) = format!("\"{}\"", node.version).parse() {
+        headers.insert(header::ETAG, etag);
+    }
+    Ok((headers, Answered(node)).into_response())
+}
+
+/// Tells peers another underlay address for the node.
+#[utoipa::path(patch, path = "/v1/nodes/{node_id}", tag = "nodes",
+    params(("node_id" = NodeId, Path),
+        ("If-Match" = String, Header, description = "the ETag that was read")),
+    request_body = NodePatch,
+    responses((status = 200, body = Node), (status = 202, body = Node),
+        (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+pub async fn patch(
+    State(app): State<App>,
+    Admin(who): Admin,
+    Path(id): Path<NodeId>,
+    if_match: IfMatch,
+    Json(patch): Json<NodePatch>,
+) -> Result<Response, ApiError> {
+    let mut command = Command::begin_plain(&app, who.actor()).await?;
+    let mut node = command.unit.load::<NodeState>(id.0).await?;
+    node.state.enrolled()?;
+    if_match.require(node.version)?;
+    let events: Vec<_> = node.state.move_to(patch.endpoint)?.into_iter().collect();
+    command.unit.append(&mut node, &events, who.actor()).await?;
+    let answer = Answer::ok(&resource(&node, None)?)?.version(node.version);
+    command.finish(answer).await
+}
+
+/// Starts the node's leave: its peers drop it, its access ends, its addresses are released when
+/// every other node has acknowledged.
+#[utoipa::path(delete, path = "/v1/nodes/{node_id}", tag = "nodes",
+    params(("node_id" = NodeId, Path),
+        ("If-Match" = Option<String>, Header, description = "the ETag that was read")),
+    responses((status = 200, body = Node), (status = 202, body = Node),
+        (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+pub async fn remove(
+    State(app): State<App>,
+    Admin(who): Admin,
+    Path(id): Path<NodeId>,
+    if_match: IfMatch,
+) -> Result<Response, ApiError> {
+    let mut command = Command::begin_plain(&app, who.actor()).await?;
+    let mut node = command.unit.load::<NodeState>(id.0).await?;
+    node.state.enrolled()?;
+    if_match.check(node.version)?;
+    let events: Vec<_> = node.state.withdraw()?.into_iter().collect();
+    command.unit.append(&mut node, &events, who.actor()).await?;
+    let answer = Answer::ok(&resource(&node, None)?)?.version(node.version);
+    command.finish(answer).await
+}
+
+/// The node as the API shows it.
+pub(super) fn resource(
+    node: &Loaded<NodeState>,
+    certificate_not_after: Option<Timestamp>,
+) -> Result<Node, ApiError> {
+    let enrolled = node.state.enrolled()?;
+    let missing = || Refusal::NotFound(AggregateKind::Node);
+    Ok(Node {
+        id: NodeId(node.id),
+        network_id: enrolled.network_id,
+        name: enrolled.name.clone(),
+        roles: enrolled.roles.clone(),
+        phase: match node.state.phase() {
+            Phase::Active => NodePhase::Active,
+            Phase::Withdrawn => NodePhase::Withdrawn,
+            Phase::Released | Phase::Unknown => NodePhase::Released,
+        },
+        public_key: enrolled.public_key,
+        endpoint: enrolled.endpoint,
+        addresses: enrolled.addresses,
+        prefix: enrolled.prefix,
+        certificate_not_after: certificate_not_after.or(node.state.certificate_not_after()),
+        version: node.version,
+        enrolled_at: node.created_at.ok_or_else(missing)?,
+        enrolled_event_id: node.first_event_id.ok_or_else(missing)?,
+    })
+}

@@ -1,0 +1,75 @@
+//! `GET /v1/status`: how the platform is doing.
+
+use std::collections::BTreeMap;
+
+use axum::{Json as Answered, extract::State};
+use sextant_api::{
+    Problem,
+    frame::SnapshotState,
+    resource::{
+        node::Node,
+        status::{NodeStatus, Status},
+    },
+};
+use sextant_model::{
+    Event, NodeId, Timestamp,
+    visibility::{Viewer, visible},
+};
+use sextant_store::read::ReportRow;
+
+use crate::{app::App, auth::Reader, error::ApiError};
+
+/// Lag is counted up to so many events; more is simply "far behind".
+const LAG_LIMIT: i64 = 10_000;
+
+/// How the platform is doing.
+#[utoipa::path(get, path = "/v1/status", tag = "status",
+    responses((status = 200, body = Status), (status = "4XX", body = Problem),
+        (status = 503, body = Problem)))]
+pub async fn status(State(app): State<App>, _: Reader) -> Result<Answered<Status>, ApiError> {
+    let epoch = app.store.epoch().await?;
+    let settled = app.tail.position().settled;
+    let (_, state) = app.store.platform().await?;
+    let nodes = match state {
+        SnapshotState::Platform { nodes, .. } => nodes,
+        SnapshotState::Membership { .. } => vec![],
+    };
+    let mut reports = app.store.reports().await?;
+    reports.retain(|_, report| report.epoch == epoch.0);
+    let behind = reports.values().map(|report| report.revision).min().unwrap_or(settled);
+    let recent = app.store.events(behind, settled, LAG_LIMIT).await?;
+    let now = app.now();
+    let nodes = nodes.into_iter().map(|node| node_status(node, &reports, &recent, now)).collect();
+    Ok(Answered(Status {
+        epoch,
+        settled,
+        projections: app.store.projections().await?,
+        nodes,
+        now,
+        version: env!("CARGO_PKG_VERSION").into(),
+    }))
+}
+
+fn node_status(
+    node: Node,
+    reports: &BTreeMap<NodeId, ReportRow>,
+    recent: &[Event],
+    now: Timestamp,
+) -> NodeStatus {
+    let viewer = Viewer::Node { node_id: node.id, network_id: node.network_id };
+    let row = reports.get(&node.id);
+    let lag = row.map(|row| {
+        let unseen = recent.iter().filter(|event| event.event_id > row.revision);
+        i64::try_from(unseen.filter(|event| visible(viewer, event).is_some()).count())
+            .unwrap_or(LAG_LIMIT)
+    });
+    NodeStatus {
+        node,
+        revision: row.map(|row| row.revision),
+        lag,
+        last_contact_at: row.map(|row| row.reported_at),
+        contact_age_s: row.map(|row| now.since(row.reported_at).as_secs()),
+        clock_skew_ms: row.map(|row| row.clock_skew_ms),
+        report: row.and_then(|row| row.report.clone()),
+    }
+}

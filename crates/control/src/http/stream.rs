@@ -1,0 +1,200 @@
+//! `GET /v1/stream`: the stream over a WebSocket.
+
+use std::time::Duration;
+
+use axum::{
+    extract::{
+        State,
+        ws::{Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    },
+    response::Response,
+};
+use sextant_api::{Frame, Problem, frame::HEARTBEAT_INTERVAL};
+use sextant_model::cursor::CursorGone;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::events::{parse_cursor, take_snapshot};
+use crate::{
+    app::App,
+    auth::{Principal, still_allowed},
+    error::ApiError,
+    extract::Query,
+    tail::{Feed, FeedError},
+};
+
+/// A frame that cannot be sent for so long ends the stream: the follower has stopped reading.
+const SEND_LIMIT: Duration = Duration::from_secs(10);
+/// A follower learns within this time that it has missed nothing.
+const BOOKMARK_DELAY: Duration = Duration::from_millis(200);
+
+/// Where to begin.
+#[derive(Clone, Debug, serde::Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct StreamQuery {
+    /// A cursor from a frame; a snapshot first if absent.
+    #[param(max_length = 64)]
+    pub after: Option<String>,
+}
+
+/// Follows the log: a WebSocket that carries frames as JSON texts.
+#[utoipa::path(get, path = "/v1/stream", tag = "stream", params(StreamQuery),
+    responses((status = 101, description = "frames follow"),
+        (status = 410, body = Problem, description = "the cursor is of another epoch, or above the head"),
+        (status = "4XX", body = Problem)))]
+pub async fn stream(
+    State(app): State<App>,
+    who: Principal,
+    Query(query): Query<StreamQuery>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    let upgrade = upgrade.map_err(|error| ApiError::BadRequest {
+        code: "upgrade-required",
+        detail: format!("this is a WebSocket: {error}; to poll, use GET /v1/events"),
+    })?;
+    // What can be refused is refused before the upgrade, while there is still a status code.
+    let (first, cursor) = match parse_cursor(&app, query.after.as_deref()).await? {
+        Some(cursor) => (None, cursor),
+        None => match take_snapshot(&app, who).await? {
+            Frame::Snapshot { cursor, state } => (Some(Frame::Snapshot { cursor, state }), cursor),
+            _ => return Err(ApiError::Internal("a snapshot is no snapshot".into())),
+        },
+    };
+    let feed = Feed::start(&app.tail, &app.store, who.viewer(), cursor).await.map_err(refused)?;
+    Ok(upgrade.max_message_size(4096).on_upgrade(move |socket| async move {
+        let mut follower = Follower { app, who, feed, socket };
+        let end = follower.run(first).await;
+        follower.say_goodbye(end).await;
+    }))
+}
+
+fn refused(error: FeedError) -> ApiError {
+    match error {
+        FeedError::Gone(gone) => ApiError::CursorGone(gone),
+        FeedError::Store(error) => error.into(),
+        FeedError::Lagged | FeedError::Closed => ApiError::Busy,
+    }
+}
+
+struct Follower {
+    app: App,
+    who: Principal,
+    feed: Feed,
+    socket: WebSocket,
+}
+
+/// Why a stream ends.
+enum End {
+    /// The follower has gone.
+    Left,
+    /// The feed has ended.
+    Feed(FeedError),
+    /// The follower's access has ended.
+    Access(ApiError),
+}
+
+impl From<FeedError> for End {
+    fn from(error: FeedError) -> Self {
+        Self::Feed(error)
+    }
+}
+
+impl Follower {
+    async fn run(&mut self, first: Option<Frame>) -> End {
+        match self.serve(first).await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        }
+    }
+
+    async fn serve(&mut self, first: Option<Frame>) -> Result<std::convert::Infallible, End> {
+        if let Some(frame) = first {
+            self.send(&frame).await?;
+        }
+        loop {
+            let (frames, more) = self.feed.catch_up(&self.app.store, &self.app.tail).await?;
+            self.send_all(&frames).await?;
+            if !more {
+                break;
+            }
+        }
+        let stop = self.app.stop.clone();
+        let mut heartbeat = tokio::time::interval(HEARTBEAT_INTERVAL);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut bookmark_due: Option<Instant> = None;
+        loop {
+            let due = bookmark_due.unwrap_or_else(Instant::now);
+            tokio::select! {
+                () = stop.cancelled() => return Err(FeedError::Closed.into()),
+                frames = self.feed.next(&self.app.tail) => {
+                    self.send_all(&frames?).await?;
+                    bookmark_due.get_or_insert_with(|| Instant::now() + BOOKMARK_DELAY);
+                }
+                () = tokio::time::sleep_until(due), if bookmark_due.is_some() => {
+                    bookmark_due = None;
+                    if let Some(bookmark) = self.feed.bookmark() {
+                        self.send(&bookmark).await?;
+                    }
+                }
+                _ = heartbeat.tick() => self.beat().await?,
+                message = self.socket.recv() => match message {
+                    // Pings are answered by the library; followers have nothing else to say.
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::Left),
+                    Some(Ok(_)) => {}
+                },
+            }
+        }
+    }
+
+    /// A sign of life, and the moment to see whether the follower may still follow.
+    async fn beat(&mut self) -> Result<(), End> {
+        self.feed.check_epoch(&self.app.tail)?;
+        match still_allowed(&self.app, self.who).await {
+            Err(error @ (ApiError::Unauthenticated(_) | ApiError::Forbidden(_))) => {
+                return Err(End::Access(error));
+            }
+            // Without its database the control plane does not know: nobody is cut off for that.
+            Ok(()) | Err(_) => {}
+        }
+        let at = self.app.now();
+        self.send(&Frame::Heartbeat { at }).await
+    }
+
+    async fn send_all(&mut self, frames: &[Frame]) -> Result<(), End> {
+        for frame in frames {
+            self.send(frame).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, frame: &Frame) -> Result<(), End> {
+        let text = serde_json::to_string(frame).map_err(|_| End::Left)?;
+        let sent = tokio::time::timeout(SEND_LIMIT, self.socket.send(Message::text(text))).await;
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(End::Left),
+        }
+    }
+
+    async fn say_goodbye(&mut self, end: End) {
+        let (code, detail) = match end {
+            End::Left => return,
+            End::Access(error) => ("access-ended", error.to_string()),
+            End::Feed(error) => {
+                let code = match &error {
+                    FeedError::Gone(CursorGone::ForeignEpoch) => "foreign-epoch",
+                    FeedError::Gone(CursorGone::BeyondHead) => "beyond-head",
+                    FeedError::Lagged | FeedError::Store(_) => "lagged",
+                    FeedError::Closed => "shutting-down",
+                };
+                (code, error.to_string())
+            }
+        };
+        // The last bookmark lets the follower resume exactly where it was.
+        if let Some(bookmark) = self.feed.bookmark() {
+            let _ = self.send(&bookmark).await;
+        }
+        let _ = self.send(&Frame::Reset { code: code.into(), detail }).await;
+        let _ = self.socket.send(Message::Close(None)).await;
+    }
+}

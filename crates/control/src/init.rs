@@ -1,0 +1,89 @@
+//! `sextant-control init`: schema, CA and the first API token. Running it again changes nothing
+//! that is there.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use sextant_daemon::{
+    clock::{Clock, Entropy, SystemClock, SystemEntropy},
+    private_file,
+};
+use sextant_model::{
+    ActorId, ApiTokenId, DnsLabel, OperatorRole,
+    aggregate::ApiTokenState,
+    secret::{ApiToken, Secret},
+};
+use sextant_store::{ConnectOptions, Store};
+
+use crate::{ca::Ca, config::Config};
+
+/// Prepares the platform; returns what was done, a line each.
+pub async fn init(
+    config: &Config,
+    owner_url: &str,
+    admin_token_file: &Path,
+) -> anyhow::Result<Vec<String>> {
+    let mut done = Vec::new();
+    let url = config.database.resolve()?;
+    let user = login_role(&url);
+    Store::migrate(owner_url, user.as_deref())
+        .await
+        .context("the database could not be prepared; check --owner-url and that Postgres runs")?;
+    done.push("the database schema is up to date".into());
+
+    let ca = Ca::load_or_create(
+        &config.tls.ca_certificate_file,
+        &config.tls.ca_key_file,
+        SystemClock.now(),
+    )?;
+    done.push(format!("the CA has the fingerprint {}", ca.fingerprint()));
+
+    if admin_token_file.exists() {
+        done.push(format!("\"{}\" is there already and stays", admin_token_file.display()));
+        return Ok(done);
+    }
+    let store = Store::connect(&ConnectOptions::new(url))?;
+    let token = first_token(&store).await.context("the first API token could not be made")?;
+    private_file::write(admin_token_file, format!("{}\n", token.reveal()).as_bytes())?;
+    done.push(format!("an API token with the role admin is in \"{}\"", admin_token_file.display()));
+    store.close().await;
+    Ok(done)
+}
+
+async fn first_token(store: &Store) -> anyhow::Result<ApiToken> {
+    let entropy = SystemEntropy;
+    let secret = Secret::new(entropy.bytes());
+    let id = ApiTokenId(entropy.id());
+    let name = DnsLabel::new("first-admin")?;
+    let event =
+        ApiTokenState::create(name, OperatorRole::Admin, None, secret.hash(), SystemClock.now())?;
+    let mut unit = store.begin().await?;
+    let mut token = unit.load::<ApiTokenState>(id.0).await?;
+    unit.append(&mut token, &[event], ActorId::SYSTEM).await?;
+    let event_id = unit.commit().await?;
+    let settled = store.settle().await?;
+    if store.project(settled).await? < event_id {
+        bail!("the projections did not reach the new token");
+    }
+    Ok(ApiToken { id, secret })
+}
+
+/// The role a database URL logs in as, if it names one.
+fn login_role(url: &str) -> Option<String> {
+    let parsed: url::Url = url.parse().ok()?;
+    let asked =
+        parsed.query_pairs().find(|(key, _)| key == "user").map(|(_, user)| user.into_owned());
+    asked.or_else(|| Some(parsed.username().to_owned())).filter(|user| !user.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::login_role;
+
+    #[test]
+    fn the_login_role_stands_before_the_host_or_in_the_query() {
+        assert_eq!(login_role("postgresql://u:p@h/db").as_deref(), Some("u"));
+        assert_eq!(login_role("postgresql:///db?host=%2Frun&user=u").as_deref(), Some("u"));
+        assert_eq!(login_role("postgresql:///db"), None);
+    }
+}

@@ -1,0 +1,234 @@
+//! TLS listeners: who connects is known before the first request.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto::Builder, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use rustls::{
+    RootCertStore,
+    server::{ResolvesServerCert, WebPkiClientVerifier},
+    sign::CertifiedKey,
+};
+use sextant_api::client::tls::{TlsError, certificates, private_key, provider};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::{
+    app::App,
+    auth::VerifiedNode,
+    ca::{CaError, SERVER_CERTIFICATE_LIFE, ServerCertificate, node_of},
+};
+
+/// A client that has not finished the TLS handshake by then is dropped.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+const HEADER_LIMIT: Duration = Duration::from_secs(10);
+/// Connections at most; further ones wait in the kernel's queue.
+const CONNECTIONS: usize = 4096;
+/// When the process cannot accept (no file descriptors left), it pauses instead of spinning.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// How long requests in flight may go on after the signal to stop.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// Serves `router` on every listener until `stop`, then lets requests in flight finish.
+pub async fn serve(
+    app: App,
+    router: Router,
+    listeners: Vec<TcpListener>,
+    tls: Arc<rustls::ServerConfig>,
+    stop: CancellationToken,
+) {
+    let graceful = Arc::new(GracefulShutdown::new());
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let accepting: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| {
+            let server = Server {
+                router: router.clone(),
+                acceptor: TlsAcceptor::from(tls.clone()),
+                places: places.clone(),
+                graceful: graceful.clone(),
+            };
+            tokio::spawn(server.accept_until(listener, stop.clone()))
+        })
+        .collect();
+    for task in accepting {
+        let _ = task.await;
+    }
+    if let Ok(graceful) = Arc::try_unwrap(graceful).map_err(|_| ()) {
+        let _ = tokio::time::timeout(DRAIN_LIMIT, graceful.shutdown()).await;
+    }
+    drop(app);
+}
+
+#[derive(Clone)]
+struct Server {
+    router: Router,
+    acceptor: TlsAcceptor,
+    places: Arc<Semaphore>,
+    graceful: Arc<GracefulShutdown>,
+}
+
+impl Server {
+    async fn accept_until(self, listener: TcpListener, stop: CancellationToken) {
+        loop {
+            let Ok(place) = self.places.clone().acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let watcher = self.graceful.watcher();
+                    let (router, acceptor) = (self.router.clone(), self.acceptor.clone());
+                    tokio::spawn(async move {
+                        if let Err(reason) = connection(router, acceptor, watcher, stream).await {
+                            tracing::debug!(%peer, reason, "a connection ended early");
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
+                }
+            }
+        }
+    }
+}
+
+async fn connection(
+    router: Router,
+    acceptor: TlsAcceptor,
+    watcher: hyper_util::server::graceful::Watcher,
+    stream: TcpStream,
+) -> Result<(), String> {
+    let _ = stream.set_nodelay(true);
+    let tls = tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream))
+        .await
+        .map_err(|_| String::from("the TLS handshake took too long"))?
+        .map_err(|error| error.to_string())?;
+    let node = tls.get_ref().1.peer_certificates().and_then(|chain| node_of(chain.first()?));
+    let service = router.map_request(move |mut request: http::Request<Incoming>| {
+        if let Some(node) = node {
+            request.extensions_mut().insert(VerifiedNode(node));
+        }
+        request
+    });
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_LIMIT);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
+    let service = TowerToHyperService::new(service);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(tls), service);
+    watcher.watch(connection.into_owned()).await.map_err(|error| error.to_string())
+}
+
+/// The replica's certificate, replaced well before it ends without touching a connection.
+#[derive(Debug)]
+pub struct Certificate(watch::Receiver<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Certificate {
+    fn resolve(&self, _: rustls::server::ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.borrow().clone())
+    }
+}
+
+/// The TLS side cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerTlsError {
+    /// The CA failed.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// A PEM text is none.
+    #[error(transparent)]
+    Pem(#[from] TlsError),
+    /// The parts do not fit.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(String),
+}
+
+/// TLS for a replica reached under `names`, and the task that renews its certificate.
+pub fn tls(
+    app: &App,
+    names: Vec<String>,
+    stop: CancellationToken,
+) -> Result<(Arc<rustls::ServerConfig>, impl Future<Output = ()> + use<>), ServerTlsError> {
+    let setup = |error: &dyn std::fmt::Display| ServerTlsError::Setup(error.to_string());
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(app.ca.certificate_pem(), "CA certificate")? {
+        roots.add(certificate).map_err(|error| setup(&error))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| setup(&error))?;
+    let (sender, receiver) = watch::channel(issue(app, &names)?);
+    let mut config = rustls::ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| setup(&error))?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::new(Certificate(receiver)));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok((Arc::new(config), renew(app.clone(), names, sender, stop)))
+}
+
+async fn renew(
+    app: App,
+    names: Vec<String>,
+    sender: watch::Sender<Arc<CertifiedKey>>,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SERVER_CERTIFICATE_LIFE / 3) => {}
+        }
+        match issue(&app, &names) {
+            Ok(fresh) => drop(sender.send(fresh)),
+            Err(error) => tracing::error!(%error, "the replica's certificate could not be renewed"),
+        }
+    }
+}
+
+fn issue(app: &App, names: &[String]) -> Result<Arc<CertifiedKey>, ServerTlsError> {
+    let ServerCertificate { chain, key } =
+        app.ca.issue_server(names, app.serial(), app.clock.now())?;
+    let chain = certificates(&chain, "server certificate")?;
+    let key = provider()
+        .key_provider
+        .load_private_key(private_key(&key, "server key")?)
+        .map_err(|error| ServerTlsError::Setup(error.to_string()))?;
+    Ok(Arc::new(CertifiedKey::new(chain, key)))
+}
+
+/// Binds every configured address and takes over the sockets of the service manager.
+pub async fn listeners(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
+    use anyhow::Context;
+    let mut listeners = Vec::new();
+    let mut inherited = listenfd::ListenFd::from_env();
+    for index in 0..inherited.len() {
+        if let Some(listener) = inherited.take_tcp_listener(index)? {
+            listener.set_nonblocking(true)?;
+            listeners.push(TcpListener::from_std(listener)?);
+        }
+    }
+    for address in addresses {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address}; is another process there?"))?;
+        listeners.push(listener);
+    }
+    if listeners.is_empty() {
+        anyhow::bail!("nothing to listen on: set listen.addresses or pass a socket");
+    }
+    Ok(listeners)
+}

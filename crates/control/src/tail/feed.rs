@@ -1,0 +1,117 @@
+//! What one follower is sent: the log from its cursor on, first from the database, then live.
+
+use sextant_api::Frame;
+use sextant_model::{
+    Cursor, Epoch, Event,
+    cursor::CursorGone,
+    visibility::{Viewer, visible},
+};
+use sextant_store::{Store, StoreError};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use super::{BATCH, Batch, Tail};
+
+/// One follower's way through the log.
+#[derive(Debug)]
+pub struct Feed {
+    viewer: Viewer,
+    epoch: Epoch,
+    /// Everything up to here was scanned.
+    scanned: i64,
+    /// The follower was told of everything up to here.
+    told: i64,
+    live: broadcast::Receiver<Batch>,
+}
+
+/// Why a feed ends.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    /// The follower must take a new snapshot.
+    #[error(transparent)]
+    Gone(#[from] CursorGone),
+    /// The follower is too slow; it resumes where it is.
+    #[error("the follower is too far behind; resume from its cursor")]
+    Lagged,
+    /// The replica shuts down.
+    #[error("this replica is shutting down; resume at another one")]
+    Closed,
+    /// The log cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Feed {
+    /// Starts after `cursor`, if the log can go on from there. Subscribes before anything is read,
+    /// so that nothing falls between the database and the live batches.
+    pub async fn start(
+        tail: &Tail,
+        store: &Store,
+        viewer: Viewer,
+        cursor: Cursor,
+    ) -> Result<Self, FeedError> {
+        let live = tail.subscribe();
+        let epoch = store.epoch().await?;
+        cursor.check(epoch, tail.settled_at_least(store, cursor.event_id).await?)?;
+        Ok(Self { viewer, epoch, scanned: cursor.event_id, told: cursor.event_id, live })
+    }
+
+    /// Reads from the database what was settled before the live batches began. Call until it
+    /// returns an empty list of frames and `false`.
+    pub async fn catch_up(
+        &mut self,
+        store: &Store,
+        tail: &Tail,
+    ) -> Result<(Vec<Frame>, bool), FeedError> {
+        let settled = tail.position().settled;
+        if self.scanned >= settled {
+            return Ok((vec![], false));
+        }
+        let events = store.events(self.scanned, settled, BATCH).await?;
+        let full = i64::try_from(events.len()).unwrap_or(BATCH) == BATCH;
+        let up_to = events.last().filter(|_| full).map_or(settled, |event| event.event_id);
+        Ok((self.scan(&events, up_to), true))
+    }
+
+    /// Waits for the next live batch. Cancel-safe.
+    pub async fn next(&mut self, tail: &Tail) -> Result<Vec<Frame>, FeedError> {
+        let batch = match self.live.recv().await {
+            Ok(batch) => batch,
+            Err(RecvError::Lagged(_)) => return Err(FeedError::Lagged),
+            Err(RecvError::Closed) => return Err(FeedError::Closed),
+        };
+        self.check_epoch(tail)?;
+        Ok(self.scan(&batch.events, batch.up_to))
+    }
+
+    /// Ends the feed if the log has begun a new life.
+    pub fn check_epoch(&self, tail: &Tail) -> Result<(), FeedError> {
+        match tail.position().epoch {
+            Some(epoch) if epoch != self.epoch => Err(CursorGone::ForeignEpoch.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// A bookmark, if the follower has not been told how far it is.
+    pub fn bookmark(&mut self) -> Option<Frame> {
+        (self.scanned > self.told).then(|| {
+            self.told = self.scanned;
+            Frame::Bookmark { cursor: self.cursor(self.scanned) }
+        })
+    }
+
+    fn scan(&mut self, events: &[Event], up_to: i64) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        for event in events.iter().filter(|event| event.event_id > self.scanned) {
+            if let Some(event) = visible(self.viewer, event) {
+                self.told = event.event_id;
+                frames.push(Frame::Event { cursor: self.cursor(event.event_id), event });
+            }
+        }
+        self.scanned = self.scanned.max(up_to);
+        frames
+    }
+
+    fn cursor(&self, event_id: i64) -> Cursor {
+        Cursor { epoch: self.epoch, event_id }
+    }
+}

@@ -1,0 +1,131 @@
+//! Connections, migrations and wake-ups.
+
+use std::{str::FromStr, time::Duration};
+
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+};
+
+use crate::error::StoreError;
+
+/// A writer that stalls holds back every reader, so the database ends it.
+const IDLE_IN_TRANSACTION_LIMIT: &str = "5s";
+const STATEMENT_LIMIT: &str = "30s";
+/// Longer than any honest wait for a row lock.
+const LOCK_LIMIT: &str = "5s";
+/// The channel replicas wake each other on. The payload is a hint at most.
+const CHANNEL: &str = "sextant_events";
+
+/// How to reach the database.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    /// `postgresql://…`; may hold a password, so it is never logged.
+    pub url: String,
+    /// Connections to keep at most.
+    pub max_connections: u32,
+    /// How long a caller waits for a free connection.
+    pub acquire_timeout: Duration,
+}
+
+impl ConnectOptions {
+    /// Defaults for a replica.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), max_connections: 16, acquire_timeout: Duration::from_secs(3) }
+    }
+}
+
+/// The database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(crate) pool: PgPool,
+    /// A second pool for the short transactions inside others, which must never wait for a
+    /// connection that their own caller holds.
+    pub(crate) carver: PgPool,
+}
+
+impl Store {
+    /// Prepares the pools; connects when first used, so that a daemon can start before its database.
+    pub fn connect(options: &ConnectOptions) -> Result<Self, StoreError> {
+        let connect =
+            PgConnectOptions::from_str(&options.url)?.application_name("sextant").options([
+                ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_LIMIT),
+                ("statement_timeout", STATEMENT_LIMIT),
+                ("lock_timeout", LOCK_LIMIT),
+            ]);
+        let pool = |most: u32| {
+            PgPoolOptions::new()
+                .max_connections(most)
+                .acquire_timeout(options.acquire_timeout)
+                .test_before_acquire(false)
+                .connect_lazy_with(connect.clone())
+        };
+        Ok(Self { pool: pool(options.max_connections), carver: pool(2) })
+    }
+
+    /// Brings the schema up to date and lets the login role `app_user` do what the daemon does.
+    /// `owner_url` must belong to the owner of the database.
+    pub async fn migrate(owner_url: &str, app_user: Option<&str>) -> Result<(), StoreError> {
+        let pool = PgPoolOptions::new().max_connections(1).connect(owner_url).await?;
+        sqlx::migrate!("../../migrations").run(&pool).await?;
+        if let Some(user) = app_user {
+            // Role names cannot be parameters; quote_ident makes them safe.
+            let grant = sqlx::query_scalar!(
+                r#"SELECT format('GRANT sextant_app TO %I', $1::text) AS "grant!""#,
+                user
+            )
+            .fetch_one(&pool)
+            .await?;
+            sqlx::raw_sql(sqlx::AssertSqlSafe(grant)).execute(&pool).await?;
+        }
+        pool.close().await;
+        Ok(())
+    }
+
+    /// Starts a new epoch of the log, as promotion and restore must. Needs the owner.
+    pub async fn start_epoch(owner_url: &str) -> Result<sextant_model::Epoch, StoreError> {
+        let pool = PgPoolOptions::new().max_connections(1).connect(owner_url).await?;
+        let epoch =
+            sqlx::query_scalar!(r#"SELECT start_epoch() AS "epoch!""#).fetch_one(&pool).await?;
+        pool.close().await;
+        Ok(sextant_model::Epoch(epoch))
+    }
+
+    /// Whether the database answers and has the schema.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query_scalar!("SELECT count(*) FROM stream_epoch").fetch_one(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Tells the other replicas that there is something new. Never inside an append: a NOTIFY
+    /// serialises every commit of the cluster.
+    pub async fn wake_others(&self) -> Result<(), StoreError> {
+        sqlx::query!("SELECT pg_notify($1, '')", CHANNEL).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Listens for other replicas. Losing every wake-up must cost latency only.
+    pub async fn wake_ups(&self) -> Result<WakeUp, StoreError> {
+        let mut listener = PgListener::connect_with(&self.pool).await?;
+        listener.listen(CHANNEL).await?;
+        Ok(WakeUp(listener))
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        self.pool.close().await;
+        self.carver.close().await;
+    }
+}
+
+/// The one LISTEN connection of a replica.
+#[derive(Debug)]
+pub struct WakeUp(PgListener);
+
+impl WakeUp {
+    /// Waits for the next one. After an error the listener must be made anew.
+    pub async fn next(&mut self) -> Result<(), StoreError> {
+        self.0.try_recv().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! What can go wrong in the store. Conflicts that constraints find are typed; the rest is the
+//! driver's, and never shown to clients.
+
+use sextant_model::{Refusal, event::UnreadableEvent, ipam::IpamRefusal};
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The rules do not allow it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// There is no such prefix or address to give.
+    #[error(transparent)]
+    Ipam(#[from] IpamRefusal),
+    /// Somebody changed the aggregate since it was read.
+    #[error("it was changed at the same time; read it again and repeat")]
+    VersionConflict,
+    /// The name belongs to another one.
+    #[error("the name \"{0}\" is taken; choose another one")]
+    NameTaken(String),
+    /// The WireGuard key belongs, or belonged, to another node.
+    #[error("the WireGuard key is already known; make a new key pair on the machine")]
+    KeyTaken,
+    /// The prefix shares addresses with one that is in use.
+    #[error("the prefix overlaps one that is in use; choose another one")]
+    PrefixTaken,
+    /// The Idempotency-Key was used for something else.
+    #[error("the Idempotency-Key was already used for another request; use a new key")]
+    IdempotencyMismatch,
+    /// The database cannot be reached, is starting, or is shutting down.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(#[source] sqlx::Error),
+    /// The database said something unexpected.
+    #[error("the database failed: {0}")]
+    Driver(#[source] sqlx::Error),
+    /// A row cannot be what it is.
+    #[error("table \"{table}\" holds a row that cannot be read: {reason}")]
+    Inconsistent {
+        /// Which table.
+        table: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The migrations cannot be applied.
+    #[error("the database schema cannot be brought up to date: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+}
+
+impl StoreError {
+    /// Whether the same call may work a moment later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+impl From<UnreadableEvent> for StoreError {
+    fn from(error: UnreadableEvent) -> Self {
+        Self::Inconsistent { table: "events", reason: error.to_string() }
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(database) => {
+                let code = database.code().unwrap_or_default();
+                match (code.as_ref(), database.constraint()) {
+                    ("SX002", _) | ("23505", Some("events_aggregate_version")) => {
+                        Self::VersionConflict
+                    }
+                    ("23505", Some("key_claims_pkey")) => Self::KeyTaken,
+                    ("23P01", _) => Self::PrefixTaken,
+                    // Deadlock, serialization failure, lock or statement timeout.
+                    ("40P01" | "40001" | "55P03" | "57014", _) => Self::Unavailable(error),
+                    // Connection exceptions, too many connections, shutdown, starting up.
+                    (code, _)
+                        if code.starts_with("08") || code.starts_with("57P") || code == "53300" =>
+                    {
+                        Self::Unavailable(error)
+                    }
+                    _ => Self::Driver(error),
+                }
+            }
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Protocol(_) => Self::Unavailable(error),
+            _ => Self::Driver(error),
+        }
+    }
+}

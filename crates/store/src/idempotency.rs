@@ -1,0 +1,93 @@
+//! Requests that carry an Idempotency-Key: done once, answered alike every time.
+
+use std::time::Duration;
+
+use sextant_model::ActorId;
+
+use crate::{Store, error::StoreError, unit::Unit};
+
+/// How long an answer is kept.
+pub const KEPT_FOR: Duration = Duration::from_hours(24);
+
+/// An answer as it was first given.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredAnswer {
+    /// HTTP status.
+    pub status: u16,
+    /// `ETag`, if there was one.
+    pub etag: Option<String>,
+    /// JSON body.
+    pub body: serde_json::Value,
+}
+
+impl Unit {
+    /// Reserves the key, or returns the answer it already has. A request in flight with the same
+    /// key is waited for.
+    pub async fn reserve_key(
+        &mut self,
+        principal: ActorId,
+        key: &str,
+        request_hash: &str,
+    ) -> Result<Option<StoredAnswer>, StoreError> {
+        let reserved = sqlx::query!(
+            "INSERT INTO idempotency_keys (principal, key, request_hash, status, body)
+             VALUES ($1, $2, $3, 0, 'null') ON CONFLICT DO NOTHING",
+            principal.0,
+            key,
+            request_hash
+        )
+        .execute(&mut *self.transaction)
+        .await?;
+        if reserved.rows_affected() == 1 {
+            return Ok(None);
+        }
+        let row = sqlx::query!(
+            "SELECT request_hash, status, etag, body FROM idempotency_keys
+             WHERE principal = $1 AND key = $2",
+            principal.0,
+            key
+        )
+        .fetch_one(&mut *self.transaction)
+        .await?;
+        if row.request_hash != request_hash {
+            return Err(StoreError::IdempotencyMismatch);
+        }
+        let status = u16::try_from(row.status).unwrap_or(500);
+        Ok(Some(StoredAnswer { status, etag: row.etag, body: row.body }))
+    }
+
+    /// Keeps the answer for the key that was reserved. The body must hold no secret.
+    pub async fn keep_answer(
+        &mut self,
+        principal: ActorId,
+        key: &str,
+        answer: &StoredAnswer,
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE idempotency_keys SET status = $3, etag = $4, body = $5
+             WHERE principal = $1 AND key = $2",
+            principal.0,
+            key,
+            i16::try_from(answer.status).unwrap_or(500),
+            answer.etag,
+            answer.body
+        )
+        .execute(&mut *self.transaction)
+        .await?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Forgets answers older than [`KEPT_FOR`].
+    pub async fn forget_old_answers(&self) -> Result<u64, StoreError> {
+        let seconds = KEPT_FOR.as_secs_f64();
+        let forgotten = sqlx::query!(
+            "DELETE FROM idempotency_keys WHERE created_at < now() - make_interval(secs => $1)",
+            seconds
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(forgotten.rows_affected())
+    }
+}

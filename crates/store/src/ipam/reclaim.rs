@@ -1,0 +1,68 @@
+//! The end of quarantine: addresses become ranges again, blocks merge into gaps.
+
+use ipnet::{IpNet, Ipv6Net};
+use sextant_model::{
+    Timestamp,
+    ipam::{QUARANTINE, buddy, parent},
+};
+use uuid::Uuid;
+
+use super::{PgIpam, v6};
+use crate::error::StoreError;
+
+impl PgIpam<'_> {
+    pub(super) async fn reclaim_rested(&mut self, now: Timestamp) -> Result<u64, StoreError> {
+        let cutoff = now.0 - QUARANTINE;
+        let addresses = sqlx::query!(
+            "WITH rested AS (
+                 DELETE FROM ipam_addresses WHERE released_at <= $1
+                 RETURNING block, address - network(block)::inet AS host
+             )
+             INSERT INTO ipam_ranges (block, first, next, last, is_tail)
+             SELECT r.block, r.host, r.host, r.host, false
+             FROM rested r WHERE EXISTS (SELECT FROM ipam_blocks b WHERE b.block = r.block)",
+            cutoff
+        )
+        .execute(&mut *self.connection)
+        .await?
+        .rows_affected();
+        // A block goes back only when nothing inside is held or resting.
+        let blocks = sqlx::query!(
+            r#"DELETE FROM ipam_blocks b USING ipam_pools p
+               WHERE b.pool_id = p.pool_id AND b.released_at <= $1
+                 AND NOT EXISTS (SELECT FROM ipam_addresses a WHERE a.address << b.block)
+               RETURNING b.block AS "block: IpNet", b.pool_id, p.prefix AS "prefix: IpNet""#,
+            cutoff
+        )
+        .fetch_all(&mut *self.connection)
+        .await?;
+        for freed in &blocks {
+            self.give_back(freed.pool_id, v6(freed.prefix)?, v6(freed.block)?).await?;
+        }
+        Ok(addresses + blocks.len() as u64)
+    }
+
+    /// Merges the block with its free buddies as far as it goes, within the pool.
+    async fn give_back(
+        &mut self,
+        pool: Uuid,
+        prefix: Ipv6Net,
+        mut block: Ipv6Net,
+    ) -> Result<(), StoreError> {
+        while block.prefix_len() > prefix.prefix_len() {
+            let Some((buddy, parent)) = buddy(block).zip(parent(block)) else { break };
+            let merged = sqlx::query!(
+                "DELETE FROM ipam_gaps WHERE pool_id = $1 AND gap = $2",
+                pool,
+                IpNet::V6(buddy)
+            )
+            .execute(&mut *self.connection)
+            .await?;
+            if merged.rows_affected() == 0 {
+                break;
+            }
+            block = parent;
+        }
+        self.insert_gaps(pool, &[block]).await
+    }
+}

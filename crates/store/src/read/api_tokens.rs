@@ -1,0 +1,98 @@
+//! API tokens.
+
+use sextant_api::{page::Page, resource::api_token::ApiToken};
+use sextant_model::{ApiTokenId, OperatorRole, Timestamp, secret::SecretHash};
+use uuid::Uuid;
+
+use super::{PageRequest, column};
+use crate::{Store, error::StoreError};
+
+struct Row {
+    token_id: Uuid,
+    name: String,
+    role: String,
+    expires_at: Option<time::OffsetDateTime>,
+    revoked: bool,
+    created_at: time::OffsetDateTime,
+}
+
+/// What is needed to decide whether a bearer token is good.
+#[derive(Clone, Debug)]
+pub struct ApiTokenCredentials {
+    /// What it may do.
+    pub role: OperatorRole,
+    /// To be compared in constant time.
+    pub secret_hash: SecretHash,
+    /// Useless from then on.
+    pub expires_at: Option<Timestamp>,
+    /// Whether it was taken back.
+    pub revoked: bool,
+}
+
+impl TryFrom<Row> for ApiToken {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: ApiTokenId(row.token_id),
+            name: column("api_tokens", row.name)?,
+            role: column("api_tokens", row.role)?,
+            expires_at: row.expires_at.map(Timestamp),
+            revoked: row.revoked,
+            created_at: Timestamp(row.created_at),
+            token: None,
+        })
+    }
+}
+
+impl Store {
+    /// A page of API tokens.
+    pub async fn api_tokens(&self, page: PageRequest) -> Result<Page<ApiToken>, StoreError> {
+        let rows = sqlx::query_as!(
+            Row,
+            "SELECT token_id, name, role, expires_at, revoked, created_at FROM api_tokens
+             WHERE token_id > $1 ORDER BY token_id LIMIT $2",
+            page.after(),
+            page.fetch()
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let tokens: Result<Vec<_>, _> = rows.into_iter().map(ApiToken::try_from).collect();
+        Ok(page.page(tokens?, |token| token.id.0))
+    }
+
+    /// One API token.
+    pub async fn api_token(&self, id: ApiTokenId) -> Result<Option<ApiToken>, StoreError> {
+        let row = sqlx::query_as!(
+            Row,
+            "SELECT token_id, name, role, expires_at, revoked, created_at FROM api_tokens
+             WHERE token_id = $1",
+            id.0
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(ApiToken::try_from).transpose()
+    }
+
+    /// What is needed to check a bearer token; `None` if there is no such token.
+    pub async fn api_token_credentials(
+        &self,
+        id: ApiTokenId,
+    ) -> Result<Option<ApiTokenCredentials>, StoreError> {
+        let row = sqlx::query!(
+            "SELECT role, secret_hash, expires_at, revoked FROM api_tokens WHERE token_id = $1",
+            id.0
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| {
+            Ok(ApiTokenCredentials {
+                role: column("api_tokens", row.role)?,
+                secret_hash: SecretHash::from(row.secret_hash),
+                expires_at: row.expires_at.map(Timestamp),
+                revoked: row.revoked,
+            })
+        })
+        .transpose()
+    }
+}
