@@ -1,0 +1,193 @@
+use std::collections::BTreeSet;
+
+use ipnet::Ipv6Net;
+use sextant_model::{
+    Timestamp,
+    ipam::{Ipam, IpamRefusal, conformance},
+};
+use sextant_store::{Store, StoreError};
+use uuid::Uuid;
+
+use crate::Fixture;
+
+/// Each call in a transaction of its own, as commands do it.
+struct Committing(Fixture);
+
+#[derive(Debug)]
+struct Failed(StoreError);
+
+impl From<IpamRefusal> for Failed {
+    fn from(refusal: IpamRefusal) -> Self {
+        Self(refusal.into())
+    }
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self(error)
+    }
+}
+
+impl conformance::Refused for Failed {
+    fn refusal(self) -> IpamRefusal {
+        match self.0 {
+            StoreError::Ipam(refusal) => refusal,
+            other => panic!("not a refusal: {other}"),
+        }
+    }
+}
+
+macro_rules! committed {
+    ($self:ident, $unit:ident => $call:expr) => {{
+        let mut $unit = $self.0.store.begin().await?;
+        let result = $call.await?;
+        $unit.commit().await?;
+        Ok(result)
+    }};
+}
+
+impl Ipam for Committing {
+    type Error = Failed;
+
+    async fn create_pool(&mut self, pool: Uuid, prefix: Ipv6Net) -> Result<(), Failed> {
+        committed!(self, unit => unit.ipam().create_pool(pool, prefix))
+    }
+
+    async fn delete_pool(&mut self, pool: Uuid) -> Result<(), Failed> {
+        committed!(self, unit => unit.ipam().delete_pool(pool))
+    }
+
+    async fn allocate_block(
+        &mut self,
+        pool: Uuid,
+        length: u8,
+        owner: Uuid,
+    ) -> Result<Ipv6Net, Failed> {
+        committed!(self, unit => unit.ipam().allocate_block(pool, length, owner))
+    }
+
+    async fn allocate_address(
+        &mut self,
+        block: Ipv6Net,
+        owner: Uuid,
+    ) -> Result<std::net::Ipv6Addr, Failed> {
+        committed!(self, unit => unit.ipam().allocate_address(block, owner))
+    }
+
+    async fn release(&mut self, owner: Uuid, now: Timestamp) -> Result<(), Failed> {
+        committed!(self, unit => unit.ipam().release(owner, now))
+    }
+
+    async fn reclaim(&mut self, now: Timestamp) -> Result<u64, Failed> {
+        committed!(self, unit => unit.ipam().reclaim(now))
+    }
+}
+
+#[tokio::test]
+async fn the_allocator_on_postgres_keeps_every_promise() {
+    conformance::every_promise(|| async { Committing(Fixture::new().await) }).await;
+}
+
+async fn pool(store: &Store, prefix: &str) -> Uuid {
+    let pool = Uuid::now_v7();
+    let mut unit = store.begin().await.expect("unit");
+    unit.ipam().create_pool(pool, prefix.parse().expect("prefix")).await.expect("pool");
+    unit.commit().await.expect("committed");
+    pool
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn parallel_callers_never_get_the_same_block_or_address() {
+    let Fixture { store, database: _database } = Fixture::new().await;
+    let pool = pool(&store, "fd00::/48").await;
+    let callers: Vec<_> = (0..16)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut got = Vec::new();
+                for _ in 0..8 {
+                    let mut unit = store.begin().await.expect("unit");
+                    let block =
+                        unit.ipam().allocate_block(pool, 64, Uuid::now_v7()).await.expect("block");
+                    unit.commit().await.expect("committed");
+                    got.push(block);
+                }
+                got
+            })
+        })
+        .collect();
+    let mut blocks = BTreeSet::new();
+    for caller in callers {
+        for block in caller.await.expect("caller") {
+            assert!(blocks.insert(block), "{block} was given out twice");
+        }
+    }
+    let block = *blocks.first().expect("a block");
+    let callers: Vec<_> = (0..16)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut got = Vec::new();
+                for _ in 0..25 {
+                    let mut unit = store.begin().await.expect("unit");
+                    let address =
+                        unit.ipam().allocate_address(block, Uuid::now_v7()).await.expect("address");
+                    unit.commit().await.expect("committed");
+                    got.push(address);
+                }
+                got
+            })
+        })
+        .collect();
+    let mut addresses = BTreeSet::new();
+    for caller in callers {
+        for address in caller.await.expect("caller") {
+            assert!(addresses.insert(address), "{address} was given out twice");
+        }
+    }
+    assert_eq!(addresses.len(), 400);
+    let dense = u128::from(block.network()) + 400 + 17 * 64;
+    let highest = u128::from(*addresses.last().expect("an address"));
+    assert!(highest <= dense, "sixteen callers may leave sixteen ranges open, not more");
+}
+
+#[tokio::test]
+async fn an_allocation_in_progress_does_not_block_another_caller() {
+    let Fixture { store, database: _database } = Fixture::new().await;
+    let pool = pool(&store, "fd00::/48").await;
+    let mut setup = store.begin().await.expect("unit");
+    let block = setup.ipam().allocate_block(pool, 64, Uuid::now_v7()).await.expect("block");
+    setup.commit().await.expect("committed");
+
+    let mut open = store.begin().await.expect("unit");
+    let held = open.ipam().allocate_address(block, Uuid::now_v7()).await.expect("address");
+    // lock_timeout would turn waiting into an error; the other transaction stays open all along.
+    let mut other = store.begin().await.expect("unit");
+    let got = other.ipam().allocate_address(block, Uuid::now_v7()).await.expect("not blocked");
+    assert_ne!(held, got);
+    other.ipam().allocate_block(pool, 64, Uuid::now_v7()).await.expect("not blocked");
+    other.commit().await.expect("committed");
+    drop(open);
+}
+
+#[tokio::test]
+async fn the_database_itself_refuses_overlap() {
+    let fixture = Fixture::new().await;
+    let pool = pool(&fixture.store, "fd00::/48").await;
+    let mut unit = fixture.store.begin().await.expect("unit");
+    let block = unit.ipam().allocate_block(pool, 64, Uuid::now_v7()).await.expect("block");
+    let address = unit.ipam().allocate_address(block, Uuid::now_v7()).await.expect("address");
+    unit.commit().await.expect("committed");
+    let owner = fixture.raw(&fixture.database.url);
+    let wider = "fd00::/60";
+    for statement in [
+        format!("INSERT INTO ipam_pools VALUES (gen_random_uuid(), '{wider}')"),
+        format!("INSERT INTO ipam_blocks VALUES ('{wider}', '{pool}', gen_random_uuid())"),
+        format!("INSERT INTO ipam_blocks VALUES ('{block}', '{pool}', gen_random_uuid())"),
+        format!("INSERT INTO ipam_addresses VALUES ('{address}', '{block}', gen_random_uuid())"),
+        format!("INSERT INTO ipam_addresses VALUES ('fd01::1', '{block}', gen_random_uuid())"),
+    ] {
+        let refused = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.clone())).execute(&owner).await;
+        assert!(refused.is_err(), "accepted: {statement}");
+    }
+}

@@ -1,0 +1,165 @@
+use sextant_api::resource::node::NodePhase;
+use sextant_model::{
+    EventBody, IpStackMode, NetworkId, NodeId, Topology,
+    aggregate::{NetworkState, NodeState},
+    event::{NetworkCreated, NodeCertificateIssued, NodeEndpointChanged, NodeWithdrawn},
+};
+use sextant_store::{Store, StoreError, read::PageRequest};
+use uuid::Uuid;
+
+use crate::{ACTOR, Fixture, enrolled, label};
+
+async fn grow(store: &Store) -> (NetworkId, Vec<NodeId>) {
+    let network = NetworkId(Uuid::now_v7());
+    let mut unit = store.begin().await.expect("unit");
+    let mut state = unit.load::<NetworkState>(network.0).await.expect("loaded");
+    let created = EventBody::NetworkCreated(NetworkCreated {
+        name: label("mesh"),
+        ip_stack_mode: IpStackMode::Ipv6,
+        topology: Topology::FullMesh,
+        ipv6_prefix: "fd00::/48".parse().ok(),
+        ipv4_prefix: None,
+    });
+    unit.append(&mut state, &[created], ACTOR).await.expect("appended");
+    let mut nodes = Vec::new();
+    for n in 1..=5 {
+        let id = NodeId(Uuid::now_v7());
+        let mut node = unit.load::<NodeState>(id.0).await.expect("loaded");
+        let joined = EventBody::NodeEnrolled(enrolled(network, n));
+        let certified = EventBody::NodeCertificateIssued(NodeCertificateIssued {
+            network_id: network,
+            serial: "01".into(),
+            not_after: sextant_model::Timestamp::from_unix_seconds(1_900_000_000).expect("time"),
+        });
+        unit.append(&mut node, &[joined, certified], ACTOR).await.expect("appended");
+        nodes.push(id);
+    }
+    for (id, body) in [
+        (
+            nodes[0],
+            EventBody::NodeEndpointChanged(NodeEndpointChanged {
+                network_id: network,
+                endpoint: "[2001:db8::77]:7".parse().expect("endpoint"),
+            }),
+        ),
+        (nodes[1], EventBody::NodeWithdrawn(NodeWithdrawn { network_id: network })),
+    ] {
+        let mut node = unit.load::<NodeState>(id.0).await.expect("loaded");
+        unit.append(&mut node, &[body], ACTOR).await.expect("appended");
+    }
+    unit.commit().await.expect("committed");
+    (network, nodes)
+}
+
+async fn project(store: &Store) -> Result<i64, StoreError> {
+    store.project(store.settle().await?).await
+}
+
+/// Every projection's rows as text, in a fixed order.
+async fn dump(fixture: &Fixture) -> String {
+    let pool = fixture.raw(&fixture.database.url);
+    let mut all = String::new();
+    for table in ["networks", "nodes", "enrolment_tokens", "api_tokens", "projection_checkpoints"] {
+        let query = format!(
+            "SELECT coalesce(string_agg(t::text, E'\\n' ORDER BY t::text), '') FROM {table} t"
+        );
+        let rows: String =
+            sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_one(&pool).await.expect(table);
+        all.push_str(&rows);
+        all.push('\n');
+    }
+    all
+}
+
+#[tokio::test]
+async fn projections_show_what_the_log_says() {
+    let Fixture { store, database: _database } = Fixture::new().await;
+    let (network, nodes) = grow(&store).await;
+    project(&store).await.expect("projected");
+    let moved = store.node(nodes[0]).await.expect("read").expect("there");
+    assert_eq!(moved.endpoint.to_string(), "[2001:db8::77]:7");
+    assert_eq!((moved.version, moved.phase), (3, NodePhase::Active));
+    let gone = store.node(nodes[1]).await.expect("read").expect("there");
+    assert_eq!(gone.phase, NodePhase::Withdrawn);
+    let (cursor, membership) = store.membership(network).await.expect("membership");
+    assert_eq!(membership.members.len(), 4);
+    assert!(membership.departed.contains(&nodes[1]));
+    assert_eq!(cursor.event_id, store.settle().await.expect("settled"));
+}
+
+#[tokio::test]
+async fn lists_come_in_pages_without_repeats_or_holes() {
+    let Fixture { store, database: _database } = Fixture::new().await;
+    let (_, nodes) = grow(&store).await;
+    project(&store).await.expect("projected");
+    let mut seen = Vec::new();
+    let mut after = None;
+    loop {
+        let page = store.nodes(PageRequest { after, limit: 2 }).await.expect("page");
+        seen.extend(page.items.iter().map(|node| node.id));
+        let Some(next) = page.next_after else { break };
+        after = Some(next.parse().expect("id"));
+    }
+    assert_eq!(seen, nodes);
+}
+
+#[tokio::test]
+async fn rebuilding_from_the_log_gives_identical_rows() {
+    let fixture = Fixture::new().await;
+    grow(&fixture.store).await;
+    project(&fixture.store).await.expect("projected");
+    let before = dump(&fixture).await;
+    assert!(before.contains("2001:db8::77"), "{before}");
+    fixture.store.rebuild().await.expect("rebuilt");
+    assert_eq!(dump(&fixture).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn replicas_that_project_at_the_same_time_apply_every_event_once() {
+    let fixture = Fixture::new().await;
+    grow(&fixture.store).await;
+    let settled = fixture.store.settle().await.expect("settled");
+    let replicas: Vec<_> = (0..4)
+        .map(|_| {
+            let store = fixture.store.clone();
+            tokio::spawn(async move { store.project(settled).await })
+        })
+        .collect();
+    for replica in replicas {
+        assert_eq!(replica.await.expect("task").expect("projected"), settled);
+    }
+    let together = dump(&fixture).await;
+    fixture.store.rebuild().await.expect("rebuilt");
+    assert_eq!(dump(&fixture).await, together);
+}
+
+#[tokio::test]
+async fn addresses_are_released_only_after_every_live_node_has_let_go() {
+    use sextant_api::resource::report::{NodeReport, WireGuardImplementation};
+    let Fixture { store, database: _database } = Fixture::new().await;
+    let (_, nodes) = grow(&store).await;
+    let head = project(&store).await.expect("projected");
+    let epoch = store.epoch().await.expect("epoch");
+    let now = sextant_model::Timestamp::from_unix_seconds(1_800_000_000).expect("time");
+    let report = |event_id| NodeReport {
+        revision: sextant_model::Cursor { epoch, event_id },
+        agent_version: "test".into(),
+        clock: now,
+        implementation: WireGuardImplementation::Userspace,
+        mtu: 1420,
+        underlay_mtu: 1500,
+        problems: vec![],
+        peers: vec![],
+    };
+    let live = [nodes[0], nodes[2], nodes[3], nodes[4]];
+    for node in &live[..3] {
+        store.keep_report(*node, &report(head), now).await.expect("kept");
+    }
+    store.keep_report(live[3], &report(1), now).await.expect("kept");
+    assert_eq!(store.releasable_nodes().await.expect("read"), [], "one node has not acknowledged");
+    store.keep_report(live[3], &report(head), now).await.expect("kept");
+    assert_eq!(store.releasable_nodes().await.expect("read"), [nodes[1]]);
+    store.keep_report(live[3], &report(1), now).await.expect("late");
+    let revision = store.reports().await.expect("reports")[&live[3]].revision;
+    assert_eq!(revision, head, "a late report does not take a revision back");
+}
