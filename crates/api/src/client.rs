@@ -4,6 +4,8 @@
 mod endpoints;
 pub mod tls;
 
+pub use endpoints::PageQuery;
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};

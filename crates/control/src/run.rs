@@ -1,12 +1,13 @@
 //! `sextant-control run`: one replica, from configuration to shutdown.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, time::Duration};
 
 use sextant_daemon::{
-    clock::{Clock, SystemClock, SystemEntropy},
+    clock::{SystemClock, SystemEntropy},
     readiness, shutdown,
 };
 use sextant_store::{ConnectOptions, Store};
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -18,6 +19,9 @@ use crate::{
     tail::Tail,
 };
 
+/// What is left over after the drain may not keep the process alive.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
 /// Serves until a signal. The database may come later: until then requests are put off (503).
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let stop = shutdown::on_signal()?;
@@ -25,39 +29,71 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     options.max_connections = config.database.max_connections;
     let store = Store::connect(&options)?;
     let ca = Ca::load(&config.tls.ca_certificate_file, &config.tls.ca_key_file)?;
-    let app = App::new(Parts {
-        store: store.clone(),
-        ca,
-        tail: Tail::default(),
-        tokens: TokenCache::default(),
-        clock: Box::new(SystemClock),
-        entropy: Box::new(SystemEntropy),
-        stop: stop.clone(),
-    });
     let listeners = server::listeners(&config.listen.addresses).await?;
-    for listener in &listeners {
-        tracing::info!(address = %listener.local_addr()?, "listening");
+    let replica = Replica::start(store, ca, config.tls.names, listeners, stop.clone())?;
+    for address in &replica.addresses {
+        tracing::info!(%address, "listening");
     }
-    let (tls, renewal) = server::tls(&app, config.tls.names.clone(), stop.clone())?;
-
-    // Followers must be told before the tail stops, so it stops last.
-    let tail_stop = CancellationToken::new();
-    let tail = tokio::spawn({
-        let (app, store, stop) = (app.clone(), store.clone(), tail_stop.clone());
-        async move { app.tail.run(store, stop).await }
-    });
-    let chores = tokio::spawn(housekeeping::run(app.clone(), stop.clone()));
-    let renewal = tokio::spawn(renewal);
-    let watchdog = tokio::spawn(readiness::feed_watchdog(|| true, stop.clone()));
+    let watchdog = tokio::spawn(readiness::feed_watchdog(|| true, stop));
     readiness::ready("serving");
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), started_at = %SystemClock.now(), "ready");
-
-    server::serve(app.clone(), http::router(app), listeners, Arc::clone(&tls), stop).await;
-    tail_stop.cancel();
-    for task in [tail, chores, renewal, watchdog] {
-        let _ = task.await;
-    }
-    store.close().await;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    replica.stopped().await;
+    let _ = watchdog.await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// A running replica.
+#[derive(Debug)]
+pub struct Replica {
+    /// Where it listens.
+    pub addresses: Vec<SocketAddr>,
+    store: Store,
+    serving: JoinSet<()>,
+    chores: JoinSet<()>,
+    tail_stop: CancellationToken,
+}
+
+impl Replica {
+    /// Starts serving on `listeners`; stops, politely, when `stop` is cancelled.
+    pub fn start(
+        store: Store,
+        ca: Ca,
+        names: Vec<String>,
+        listeners: Vec<TcpListener>,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let app = App::new(Parts {
+            store: store.clone(),
+            ca,
+            tail: Tail::default(),
+            tokens: TokenCache::default(),
+            clock: Box::new(SystemClock),
+            entropy: Box::new(SystemEntropy),
+            stop: stop.clone(),
+        });
+        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+        let (tls, renewal) = server::tls(&app, names, stop.clone())?;
+        // Requests in flight wait for the tail, so it stops last.
+        let tail_stop = CancellationToken::new();
+        let mut chores = JoinSet::new();
+        chores.spawn({
+            let (app, store, stop) = (app.clone(), store.clone(), tail_stop.clone());
+            async move { app.tail.run(store, stop).await }
+        });
+        chores.spawn(housekeeping::run(app.clone(), stop.clone()));
+        chores.spawn(renewal);
+        let mut serving = JoinSet::new();
+        serving.spawn(server::serve(http::router(app), listeners, tls, stop));
+        Ok(Self { addresses, store, serving, chores, tail_stop })
+    }
+
+    /// Waits until it has stopped and let go of everything.
+    pub async fn stopped(mut self) {
+        while self.serving.join_next().await.is_some() {}
+        self.tail_stop.cancel();
+        let all = async { while self.chores.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(STOP_LIMIT, all).await;
+        let _ = tokio::time::timeout(STOP_LIMIT, self.store.close()).await;
+    }
 }

@@ -18,6 +18,7 @@ use sextant_api::client::tls::{TlsError, certificates, private_key, provider};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
+    task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -41,56 +42,61 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// Serves `router` on every listener until `stop`, then lets requests in flight finish.
 pub async fn serve(
-    app: App,
     router: Router,
     listeners: Vec<TcpListener>,
     tls: Arc<rustls::ServerConfig>,
     stop: CancellationToken,
 ) {
-    let graceful = Arc::new(GracefulShutdown::new());
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let accepting: Vec<_> = listeners
-        .into_iter()
-        .map(|listener| {
-            let server = Server {
-                router: router.clone(),
-                acceptor: TlsAcceptor::from(tls.clone()),
-                places: places.clone(),
-                graceful: graceful.clone(),
-            };
-            tokio::spawn(server.accept_until(listener, stop.clone()))
-        })
-        .collect();
-    for task in accepting {
-        let _ = task.await;
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        let server = Server {
+            router: router.clone(),
+            acceptor: TlsAcceptor::from(tls.clone()),
+            places: places.clone(),
+        };
+        accepting.spawn(server.serve(listener, stop.clone()));
     }
-    if let Ok(graceful) = Arc::try_unwrap(graceful).map_err(|_| ()) {
-        let _ = tokio::time::timeout(DRAIN_LIMIT, graceful.shutdown()).await;
-    }
-    drop(app);
+    while accepting.join_next().await.is_some() {}
 }
 
-#[derive(Clone)]
 struct Server {
     router: Router,
     acceptor: TlsAcceptor,
     places: Arc<Semaphore>,
-    graceful: Arc<GracefulShutdown>,
 }
 
 impl Server {
-    async fn accept_until(self, listener: TcpListener, stop: CancellationToken) {
+    async fn serve(self, listener: TcpListener, stop: CancellationToken) {
+        let graceful = GracefulShutdown::new();
+        let mut connections = JoinSet::new();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.accept(&listener, &graceful, &mut connections) => {}
+        }
+        drop(listener);
+        let drained = async {
+            graceful.shutdown().await;
+            while connections.join_next().await.is_some() {}
+        };
+        // What has not finished by then is aborted when the set is dropped.
+        let _ = tokio::time::timeout(DRAIN_LIMIT, drained).await;
+    }
+
+    async fn accept(
+        &self,
+        listener: &TcpListener,
+        graceful: &GracefulShutdown,
+        connections: &mut JoinSet<()>,
+    ) {
         loop {
+            while connections.try_join_next().is_some() {}
             let Ok(place) = self.places.clone().acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                () = stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
+            match listener.accept().await {
                 Ok((stream, peer)) => {
-                    let watcher = self.graceful.watcher();
+                    let watcher = graceful.watcher();
                     let (router, acceptor) = (self.router.clone(), self.acceptor.clone());
-                    tokio::spawn(async move {
+                    connections.spawn(async move {
                         if let Err(reason) = connection(router, acceptor, watcher, stream).await {
                             tracing::debug!(%peer, reason, "a connection ended early");
                         }

@@ -72,10 +72,12 @@ impl From<sqlx::Error> for StoreError {
                     ("23P01", _) => Self::PrefixTaken,
                     // Deadlock, serialization failure, lock or statement timeout.
                     ("40P01" | "40001" | "55P03" | "57014", _) => Self::Unavailable(error),
-                    // Connection exceptions, too many connections, shutdown, starting up.
-                    (code, _)
-                        if code.starts_with("08") || code.starts_with("57P") || code == "53300" =>
-                    {
+                    // Not accepting connections, no such database, login refused, full.
+                    ("55000" | "3D000" | "28000" | "28P01" | "53300", _) => {
+                        Self::Unavailable(error)
+                    }
+                    // Connection exceptions, shutdown, starting up.
+                    (code, _) if code.starts_with("08") || code.starts_with("57P") => {
                         Self::Unavailable(error)
                     }
                     _ => Self::Driver(error),

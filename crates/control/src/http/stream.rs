@@ -10,7 +10,7 @@ use axum::{
     response::Response,
 };
 use sextant_api::{Frame, Problem, frame::HEARTBEAT_INTERVAL};
-use sextant_model::cursor::CursorGone;
+use sextant_model::{EventBody, cursor::CursorGone};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::events::{parse_cursor, take_snapshot};
@@ -149,12 +149,11 @@ impl Follower {
     /// A sign of life, and the moment to see whether the follower may still follow.
     async fn beat(&mut self) -> Result<(), End> {
         self.feed.check_epoch(&self.app.tail)?;
-        match still_allowed(&self.app, self.who).await {
-            Err(error @ (ApiError::Unauthenticated(_) | ApiError::Forbidden(_))) => {
-                return Err(End::Access(error));
-            }
-            // Without its database the control plane does not know: nobody is cut off for that.
-            Ok(()) | Err(_) => {}
+        // Without its database the control plane does not know: nobody is cut off for that.
+        if let Err(error @ (ApiError::Unauthenticated(_) | ApiError::Forbidden(_))) =
+            still_allowed(&self.app, self.who).await
+        {
+            return Err(End::Access(error));
         }
         let at = self.app.now();
         self.send(&Frame::Heartbeat { at }).await
@@ -163,8 +162,17 @@ impl Follower {
     async fn send_all(&mut self, frames: &[Frame]) -> Result<(), End> {
         for frame in frames {
             self.send(frame).await?;
+            if self.is_farewell(frame) {
+                return Err(End::Access(ApiError::Forbidden("this node has left its network")));
+            }
         }
         Ok(())
+    }
+
+    /// Its own withdrawal is the last thing a node sees.
+    fn is_farewell(&self, frame: &Frame) -> bool {
+        matches!((self.who, frame), (Principal::Node { node_id, .. }, Frame::Event { event, .. })
+            if event.aggregate_id == node_id.0 && matches!(event.body, EventBody::NodeWithdrawn(_)))
     }
 
     async fn send(&mut self, frame: &Frame) -> Result<(), End> {
