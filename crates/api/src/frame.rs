@@ -38,9 +38,11 @@ pub enum Frame {
         /// The server's clock.
         at: Timestamp,
     },
-    /// The stream cannot go on from the follower's cursor; it must take a new snapshot.
+    /// The stream ends. With `foreign-epoch` and `beyond-head` the follower must take a new
+    /// snapshot; with `lagged` and `shutting-down` it resumes from its cursor.
     Reset {
-        /// Stable word: `foreign-epoch`, `beyond-head`, `lagged`, `access-ended`, `shutting-down`.
+        /// Stable word: `foreign-epoch`, `beyond-head`, `lagged`, `shutting-down`, or the code of
+        /// the problem that has ended the follower's access.
         code: String,
         /// The same for people.
         detail: String,

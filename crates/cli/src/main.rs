@@ -1,1 +1,5 @@
-fn main() {}
+//! `sextant`: the operator's command line.
+
+fn main() -> std::process::ExitCode {
+    sextant::run(std::env::args_os())
+}

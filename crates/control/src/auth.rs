@@ -143,10 +143,10 @@ async fn node(app: &App, id: NodeId) -> Result<Principal, ApiError> {
         Some(access) if access.phase == NodePhase::Active => {
             Ok(Principal::Node { node_id: id, network_id: access.network_id })
         }
-        Some(_) => {
-            Err(ApiError::Forbidden("this node has left its network; enrol it with a new token"))
-        }
-        None => Err(ApiError::Forbidden("this node is not known here; enrol it with a new token")),
+        // Told apart, because a node that has left takes its interface down, and one that is only
+        // unknown here (a stale standby, a wrong URL) must not.
+        Some(_) => Err(ApiError::NodeLeft),
+        None => Err(ApiError::NodeUnknown),
     }
 }
 

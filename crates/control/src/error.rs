@@ -17,6 +17,12 @@ pub enum ApiError {
     /// Good credentials, but not for this.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// The node of this certificate has left.
+    #[error("this node has left its network; enrol it with a new token")]
+    NodeLeft,
+    /// The node of this certificate never enrolled here.
+    #[error("this node is not known here; check the URL, or enrol it with a new token")]
+    NodeUnknown,
     /// The request itself is wrong.
     #[error("{detail}")]
     BadRequest {
@@ -81,10 +87,20 @@ impl ApiError {
         Self::BadRequest { code: "request-invalid", detail: detail.into() }
     }
 
+    /// Whether a stream whose follower would get this answer now has to end.
+    pub fn ends_access(&self) -> bool {
+        matches!(
+            self,
+            Self::Unauthenticated(_) | Self::Forbidden(_) | Self::NodeLeft | Self::NodeUnknown
+        )
+    }
+
     fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "unauthenticated"),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::NodeLeft => (StatusCode::FORBIDDEN, "node-left"),
+            Self::NodeUnknown => (StatusCode::FORBIDDEN, "node-unknown"),
             Self::BadRequest { code, .. } => (StatusCode::BAD_REQUEST, code),
             Self::Unprocessable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "body-invalid"),
             Self::CertificateRequest(_) => {

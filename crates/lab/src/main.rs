@@ -1,1 +1,182 @@
-fn main() {}
+//! `sextant-lab`: a whole platform on one machine.
+
+mod arguments;
+
+use std::{
+    io::Write,
+    process::{Command, ExitCode},
+};
+
+use anyhow::Context;
+use clap::Parser;
+use sextant_lab::{
+    Lab, LabDescription, LabDirectory, Programs, Progress, Size, Target, demo, down, host,
+    interrupt::Interrupt,
+    operator::Operator,
+    ping::{self, ping_all},
+    postgres::{PostgresOptions, SHARED, ScratchPostgres},
+    process::replace_with,
+    status::{LabStatus, aligned},
+};
+
+use crate::arguments::{Action, Arguments, DaemonArguments};
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr().lock(), "sextant-lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let directory = || LabDirectory::choose(arguments.dir.as_deref());
+    match arguments.action {
+        Action::Up { nodes, replicas } => up(directory()?, Size { nodes, replicas }),
+        Action::Down => take_down(&directory()?),
+        Action::Exec { host, command } => execute(&directory()?, &host, &command),
+        Action::AddNode { name } => add_node(directory()?, name.as_deref()),
+        Action::Stop(target) => change(directory()?, &target, Lab::stop),
+        Action::Start(target) => change(directory()?, &target, Lab::start),
+        Action::Kill(target) => change(directory()?, &target, Lab::kill),
+        Action::Status { json } => status(&directory()?, json),
+        Action::Ping { json } => ping(&directory()?, json),
+        Action::Logs { host } => logs(&directory()?, &host),
+        Action::Demo { nodes, keep } => {
+            Ok(if demo::run(nodes, keep)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Action::Hold { name: _ } => {
+            host::hold()?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Action::ScratchPostgres { command } => {
+            let directory = arguments.dir.context("scratch-postgres needs --dir")?;
+            with_scratch_postgres(&directory, &command)
+        }
+    }
+}
+
+fn up(directory: LabDirectory, size: Size) -> anyhow::Result<ExitCode> {
+    let progress = Progress::start();
+    let lab = Lab::up(
+        directory.clone(),
+        Programs::beside_this()?,
+        size,
+        Interrupt::never(),
+        progress.clone(),
+    );
+    let lab = lab.with_context(|| {
+        let path = directory.path().display();
+        format!("the lab is not up; its logs are in {path}/log, `sextant-lab down` removes it")
+    })?;
+    let description = lab.directory().description();
+    progress.say(format_args!("everything about it is in {}", description.display()));
+    progress.say("try `sextant-lab ping`, `sextant-lab exec n1 -- wg show`, `sextant-lab down`");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn take_down(directory: &LabDirectory) -> anyhow::Result<ExitCode> {
+    let line = if down(directory)? { "is gone" } else { "had no lab in it" };
+    Progress::start().say(format_args!("{} {line}", directory.path().display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn execute(directory: &LabDirectory, host: &str, command: &[String]) -> anyhow::Result<ExitCode> {
+    let lab = LabDescription::read(directory)?;
+    let (program, arguments) = command.split_first().context("no command given")?;
+    let mut command = lab.host(host)?.command(&lab.lab_id, program);
+    Err(replace_with(command.args(arguments)).into())
+}
+
+fn add_node(directory: LabDirectory, name: Option<&str>) -> anyhow::Result<ExitCode> {
+    let progress = Progress::start();
+    let mut lab = Lab::open(directory, Interrupt::never(), progress.clone())?;
+    let operator = Operator::of(lab.description())?;
+    let name = lab.add_node(&operator, name)?;
+    progress.say(format_args!("node {name} is started"));
+    let nodes = u16::try_from(lab.description().nodes.len()).unwrap_or(u16::MAX);
+    let limit = Size { nodes, replicas: 1 }.convergence_limit();
+    lab.await_converged(&operator, None, limit)?;
+    progress.say(format_args!("{name} is a member and every pair of nodes pings"));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn change(
+    directory: LabDirectory,
+    arguments: &DaemonArguments,
+    action: fn(&mut Lab, &Target) -> sextant_lab::Result<()>,
+) -> anyhow::Result<ExitCode> {
+    let mut lab = Lab::open(directory, Interrupt::never(), Progress::start())?;
+    action(&mut lab, &arguments.target)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status(directory: &LabDirectory, json: bool) -> anyhow::Result<ExitCode> {
+    let status = LabStatus::of(&LabDescription::read(directory)?);
+    if json {
+        print(&serde_json::to_string_pretty(&status)?);
+    } else {
+        print(&aligned(&status.table()));
+        if let Err(reason) = &status.control_plane {
+            print(&format!("\n{reason}"));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ping(directory: &LabDirectory, json: bool) -> anyhow::Result<ExitCode> {
+    let lab = LabDescription::read(directory)?;
+    let pings = ping_all(&lab)?;
+    if json {
+        print(&serde_json::to_string_pretty(&pings)?);
+    } else {
+        print(&aligned(&ping::table(&lab, &pings)));
+        print("round trips in ms");
+    }
+    let complete = lab.nodes.iter().all(|node| node.overlay.is_some());
+    let answered = pings.iter().all(|ping| ping.rtt_ms.is_some());
+    Ok(if complete && answered { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn logs(directory: &LabDirectory, host: &str) -> anyhow::Result<ExitCode> {
+    let lab = LabDescription::read(directory)?;
+    if host != "postgres" {
+        lab.host(host)?;
+    }
+    let path = directory.log(host);
+    let mut log = std::fs::File::open(&path)
+        .with_context(|| format!("cannot open the log \"{}\"", path.display()))?;
+    match std::io::copy(&mut log, &mut std::io::stdout().lock()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Runs a command with a Postgres that all tests it runs may share.
+fn with_scratch_postgres(
+    directory: &std::path::Path,
+    command: &[String],
+) -> anyhow::Result<ExitCode> {
+    let (program, arguments) = command.split_first().context("no command given")?;
+    // Ctrl-C ends the command; this process stays to stop Postgres.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let _interrupt = Interrupt::on_signals(runtime.handle())?;
+    let options = PostgresOptions { durable: false, ..PostgresOptions::default() };
+    let server = ScratchPostgres::start(directory, options)?;
+    let status = Command::new(program)
+        .args(arguments)
+        .env(SHARED, server.socket_directory())
+        .status()
+        .with_context(|| format!("cannot run \"{program}\""));
+    server.stop()?;
+    let code = status?.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// One line or more on stdout. A reader who has gone, such as `head`, is no error.
+fn print(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}

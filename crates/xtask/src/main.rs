@@ -1,1 +1,120 @@
-fn main() {}
+//! Developer commands, run as `cargo xtask COMMAND`.
+
+mod generate;
+mod lint;
+mod setup;
+mod shell;
+mod test;
+
+use std::{
+    ffi::OsString,
+    io::Write,
+    process::{Command, ExitCode},
+};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::shell::{cargo, run, target_directory, workspace_root};
+
+/// Developer commands of Sextant.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Check that the programs Sextant needs are there; as root on Debian, install what is missing
+    Setup,
+    /// Set up, build, and show what the mesh does and survives
+    Demo {
+        /// Passed to `sextant-lab demo`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Set up, build, and run every test against a real Postgres
+    Test {
+        /// Passed to `cargo nextest run`
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Build for release and run a benchmark
+    Bench {
+        /// What to measure
+        subject: Subject,
+        /// Passed to `sextant-lab bench SUBJECT`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Write the checked-in files that follow from the code: .sqlx and docs/openapi.json
+    Generate {
+        /// Write nothing; fail if a file would change
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check the rules of the house that no compiler knows
+    Lint,
+    /// Describe the queries against the database of a scratch server
+    #[command(hide = true)]
+    DescribeQueries {
+        /// Where to write the descriptions
+        output: std::path::PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Subject {
+    /// Appending to and reading from the event log
+    Store,
+    /// Allocating addresses
+    Ipam,
+    /// From a node's enrolment to the last peer that knows it
+    Join,
+}
+
+fn main() -> ExitCode {
+    match dispatch(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr().lock(), "xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(action: Action) -> anyhow::Result<()> {
+    match action {
+        Action::Setup => setup::setup(),
+        Action::Demo { arguments } => demo(&arguments),
+        Action::Test { arguments } => test::test(&arguments),
+        Action::Bench { subject, arguments } => bench(subject, &arguments),
+        Action::Generate { check } => generate::generate(check),
+        Action::Lint => lint::lint(),
+        Action::DescribeQueries { output } => generate::describe_queries(&output),
+    }
+}
+
+fn demo(arguments: &[OsString]) -> anyhow::Result<()> {
+    setup::setup()?;
+    // The dev profile is quick enough: the packets are moved by WireGuard, not by Sextant.
+    run(cargo()?.args(["build", "--workspace", "--bins"]))?;
+    replace(Command::new(target_directory()?.join("debug/sextant-lab")).arg("demo").args(arguments))
+}
+
+fn bench(subject: Subject, arguments: &[OsString]) -> anyhow::Result<()> {
+    setup::setup()?;
+    run(cargo()?.args(["build", "--release", "--workspace", "--bins"]))?;
+    let subject = subject.to_possible_value().context("a subject has a name")?;
+    let mut command = Command::new(target_directory()?.join("release/sextant-lab"));
+    replace(command.args(["bench", subject.get_name()]).args(arguments))
+}
+
+/// Becomes `command`, so that signals and the exit code are its own.
+fn replace(command: &mut Command) -> anyhow::Result<()> {
+    use std::os::unix::process::CommandExt;
+    let error = command.current_dir(workspace_root()?).exec();
+    Err(error).with_context(|| format!("cannot run {}", command.get_program().display()))
+}

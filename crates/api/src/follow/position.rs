@@ -64,13 +64,13 @@ impl Position {
             },
             Frame::Heartbeat { .. } => Step::Skip,
             Frame::Reset { code, detail } => match code.as_str() {
-                "access-ended" => Step::Refused { code, detail },
                 // The position is still good: only the connection ends.
                 "lagged" | "shutting-down" => Step::Reconnect(detail),
-                _ => {
+                "foreign-epoch" | "beyond-head" => {
                     self.reset();
                     Step::Reconnect(detail)
                 }
+                _ => Step::Refused { code, detail },
             },
         }
     }
@@ -148,7 +148,7 @@ mod tests {
             assert_eq!(position.cursor().is_some(), keeps, "{code}");
         }
         let mut position = Position::new(Some(cursor(1, 5)));
-        let ended = Frame::Reset { code: "access-ended".into(), detail: String::new() };
+        let ended = Frame::Reset { code: "node-left".into(), detail: String::new() };
         assert!(matches!(position.advance(ended), Step::Refused { .. }));
     }
 

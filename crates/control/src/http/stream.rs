@@ -150,10 +150,9 @@ impl Follower {
     async fn beat(&mut self) -> Result<(), End> {
         self.feed.check_epoch(&self.app.tail)?;
         // Without its database the control plane does not know: nobody is cut off for that.
-        if let Err(error @ (ApiError::Unauthenticated(_) | ApiError::Forbidden(_))) =
-            still_allowed(&self.app, self.who).await
-        {
-            return Err(End::Access(error));
+        match still_allowed(&self.app, self.who).await {
+            Err(error) if error.ends_access() => return Err(End::Access(error)),
+            _ => {}
         }
         let at = self.app.now();
         self.send(&Frame::Heartbeat { at }).await
@@ -163,7 +162,7 @@ impl Follower {
         for frame in frames {
             self.send(frame).await?;
             if self.is_farewell(frame) {
-                return Err(End::Access(ApiError::Forbidden("this node has left its network")));
+                return Err(End::Access(ApiError::NodeLeft));
             }
         }
         Ok(())
@@ -187,7 +186,7 @@ impl Follower {
     async fn say_goodbye(&mut self, end: End) {
         let (code, detail) = match end {
             End::Left => return,
-            End::Access(error) => ("access-ended", error.to_string()),
+            End::Access(error) => (error.problem().code, error.to_string()),
             End::Feed(error) => {
                 let code = match &error {
                     FeedError::Gone(CursorGone::ForeignEpoch) => "foreign-epoch",
@@ -195,14 +194,14 @@ impl Follower {
                     FeedError::Lagged | FeedError::Store(_) => "lagged",
                     FeedError::Closed => "shutting-down",
                 };
-                (code, error.to_string())
+                (code.to_owned(), error.to_string())
             }
         };
         // The last bookmark lets the follower resume exactly where it was.
         if let Some(bookmark) = self.feed.bookmark() {
             let _ = self.send(&bookmark).await;
         }
-        let _ = self.send(&Frame::Reset { code: code.into(), detail }).await;
+        let _ = self.send(&Frame::Reset { code, detail }).await;
         let _ = self.socket.send(Message::Close(None)).await;
     }
 }

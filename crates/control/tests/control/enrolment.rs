@@ -138,6 +138,6 @@ async fn a_node_renews_its_certificate_and_loses_access_when_it_leaves() {
     renewed.snapshot().await.expect("the new certificate works");
     assert_eq!(code(renewed.status().await), "forbidden", "nodes are no operators");
     admin.remove_node(enrolment.node.id, None).await.expect("removed");
-    assert_eq!(code(renewed.snapshot().await), "forbidden");
-    assert_eq!(code(node.renew_certificate(&request).await), "forbidden");
+    assert_eq!(code(renewed.snapshot().await), "node-left");
+    assert_eq!(code(node.renew_certificate(&request).await), "node-left");
 }

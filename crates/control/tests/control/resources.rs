@@ -82,7 +82,7 @@ async fn a_node_leaves_in_two_steps_and_its_network_can_go_afterwards() {
 
     let removed = client.remove_node(second.node.id, None).await.expect("removed");
     assert_eq!(removed.phase, NodePhase::Withdrawn);
-    assert_eq!(code(second_client.snapshot().await), "forbidden");
+    assert_eq!(code(second_client.snapshot().await), "node-left");
     assert_eq!(code(client.delete_network(mesh.id, None).await), "network-in-use");
 
     let head = client.events(None, Some(1000)).await.expect("events").head;

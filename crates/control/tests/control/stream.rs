@@ -99,7 +99,7 @@ async fn a_node_that_is_removed_is_told_that_its_access_has_ended() {
                 saw_withdrawal |= matches!(event.body, EventBody::NodeWithdrawn(_));
             }
             Item::Refused { code, .. } => {
-                assert_eq!(code, "access-ended");
+                assert_eq!(code, "node-left");
                 break;
             }
             _ => {}

@@ -1,0 +1,265 @@
+//! Enrolment: from a token and two fresh keys to a node. May be interrupted anywhere and repeated:
+//! the same token with the same keys gives the same node.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use sextant_api::{
+    Auth, Client, ClientConfig, ClientError, Trust,
+    resource::enrolment::{EnrolRequest, Enrolment},
+};
+use sextant_daemon::{
+    identity::{KeyError, certificate_request},
+    private_file::PrivateFileError,
+};
+use sextant_model::{
+    PublicKey,
+    aggregate::node::check_endpoint,
+    key::InvalidPublicKey,
+    secret::{EnrolmentToken, MalformedToken},
+};
+use tokio_util::sync::CancellationToken;
+use url::{Host, Url};
+
+use crate::{
+    config::AgentConfig,
+    egress::source_address,
+    key::PrivateKey,
+    state::{NodeIdentity, SavedState, StateError, StateFolder},
+};
+
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Problems that no repetition cures, besides those of the token.
+const FINAL: [&str; 2] = ["endpoint-unusable", "node-left"];
+
+/// Why the machine cannot become a node, whatever is repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// No token is configured.
+    #[error(
+        "this machine is not enrolled and enrolment_token_file is not set; create a token with `sextant token create` and name its file there"
+    )]
+    NoToken,
+    /// The token cannot be read.
+    #[error("{0}; put the text from `sextant token create` there")]
+    TokenFile(#[source] PrivateFileError),
+    /// The token is none.
+    #[error("\"{}\": {source}", path.display())]
+    MalformedToken {
+        /// Where it was read.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: MalformedToken,
+    },
+    /// The control plane said no.
+    #[error("the control plane refuses to enrol this machine: {0}")]
+    Refused(#[source] ClientError),
+    /// Somebody else answers, or the answer is about another machine.
+    #[error("the control plane's answer cannot be used: {0}")]
+    WrongAnswer(String),
+    /// The address that peers should use is none they can reach.
+    #[error("peers cannot reach this machine at {endpoint}: {reason}; set endpoint")]
+    Endpoint {
+        /// What was found.
+        endpoint: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The state folder.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The TLS key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The WireGuard key.
+    #[error(transparent)]
+    PublicKey(#[from] InvalidPublicKey),
+}
+
+/// The machine's two keys, on disk already.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys<'a> {
+    /// For WireGuard.
+    pub wireguard: &'a PrivateKey,
+    /// For TLS, PEM.
+    pub client: &'a str,
+}
+
+/// Enrols, trying again as long as the control plane is out of reach. `None` if stopped meanwhile.
+pub async fn enrol(
+    config: &AgentConfig,
+    folder: &StateFolder,
+    keys: Keys<'_>,
+    stop: &CancellationToken,
+) -> Result<Option<NodeIdentity>, EnrolError> {
+    let text = read_token(config)?;
+    let (token, reveal) = text;
+    let trust = Trust::Fingerprint(token.ca.clone());
+    let client_config =
+        ClientConfig { api_urls: config.api_urls.clone(), trust, auth: Auth::Nobody };
+    let client = Client::new(client_config).map_err(EnrolError::Refused)?;
+    let public_key = keys.wireguard.public()?;
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        let attempt = attempt(config, &client, &reveal, public_key, keys.client);
+        let result = tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            result = attempt => result?,
+        };
+        match result {
+            Ok(enrolment) => return save(folder, enrolment, public_key).map(Some),
+            Err(reason) => {
+                let seconds = pause.as_secs();
+                tracing::warn!(%reason, retry_in_s = seconds, "enrolment has to wait");
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn read_token(config: &AgentConfig) -> Result<(EnrolmentToken, String), EnrolError> {
+    let path = config.enrolment_token_file.as_ref().ok_or(EnrolError::NoToken)?;
+    let text = sextant_daemon::private_file::read(path).map_err(EnrolError::TokenFile)?;
+    let malformed = |source| EnrolError::MalformedToken { path: path.clone(), source };
+    let token = text.trim().parse::<EnrolmentToken>().map_err(malformed)?;
+    Ok((token, text.trim().to_owned()))
+}
+
+/// One attempt; the inner error is worth another one.
+async fn attempt(
+    config: &AgentConfig,
+    client: &Client,
+    token: &str,
+    public_key: PublicKey,
+    client_key: &str,
+) -> Result<Result<Enrolment, String>, EnrolError> {
+    let endpoint = match config.endpoint {
+        Some(endpoint) => endpoint,
+        None => match find_endpoint(config).await {
+            Ok(endpoint) => endpoint,
+            Err(reason) => return Ok(Err(reason)),
+        },
+    };
+    check_endpoint(endpoint).map_err(|refusal| EnrolError::Endpoint {
+        endpoint: endpoint.to_string(),
+        reason: refusal.to_string(),
+    })?;
+    let request = EnrolRequest {
+        token: token.to_owned(),
+        node_name: config.node_name.clone(),
+        public_key,
+        endpoint,
+        certificate_request: certificate_request(client_key, config.node_name.as_str())?,
+    };
+    tracing::info!(%endpoint, name = %config.node_name, "enrolling");
+    match client.enrol(&request).await {
+        Ok(enrolment) => Ok(Ok(enrolment)),
+        Err(error) if is_final(&error) => Err(EnrolError::Refused(error)),
+        Err(error) => Ok(Err(error.to_string())),
+    }
+}
+
+/// The address this machine uses towards the control plane, with WireGuard's port.
+async fn find_endpoint(config: &AgentConfig) -> Result<SocketAddr, String> {
+    let url = config.api_urls.first().ok_or("no control plane URL")?;
+    let destination = resolve(url).await?;
+    let source = source_address(destination).await;
+    let address = source.map_err(|error| format!("no way to {destination}: {error}"))?;
+    Ok(SocketAddr::new(address, config.wireguard.listen_port))
+}
+
+async fn resolve(url: &Url) -> Result<SocketAddr, String> {
+    let port = url.port_or_known_default().unwrap_or(443);
+    match url.host() {
+        Some(Host::Ipv6(address)) => Ok(SocketAddr::from((address, port))),
+        Some(Host::Domain(name)) => {
+            let found = tokio::net::lookup_host((name, port)).await;
+            let mut found = found.map_err(|error| format!("cannot resolve \"{name}\": {error}"))?;
+            let v6 = found.find(SocketAddr::is_ipv6);
+            v6.ok_or_else(|| format!("\"{name}\" has no IPv6 address"))
+        }
+        Some(Host::Ipv4(_)) | None => Err(format!("\"{url}\" names no IPv6 host")),
+    }
+}
+
+/// Whether repeating the request cannot help.
+pub(crate) fn is_final(error: &ClientError) -> bool {
+    match error {
+        ClientError::Problem(problem) => {
+            let curable = matches!(problem.status, 404 | 408 | 409 | 425 | 429 | 500..);
+            let code = problem.code.as_str();
+            let named = code.starts_with("token-") || FINAL.contains(&code);
+            named || !curable
+        }
+        // The pinned verifier's refusal comes back as a connection that failed.
+        ClientError::Unreachable { reason, .. } => reason.contains("CA fingerprint"),
+        ClientError::Tls(_) | ClientError::File { .. } | ClientError::NoUrl => true,
+        ClientError::Unexpected { .. } => false,
+    }
+}
+
+/// Keeps what came back. `node.json` is last: only with it is the machine enrolled.
+fn save(
+    folder: &StateFolder,
+    enrolment: Enrolment,
+    public_key: PublicKey,
+) -> Result<NodeIdentity, EnrolError> {
+    let Enrolment { node, certificate, ca, cursor, membership } = enrolment;
+    if node.public_key != public_key {
+        let reason = "it is about a node with another WireGuard key".to_owned();
+        return Err(EnrolError::WrongAnswer(reason));
+    }
+    if !membership.members.contains_key(&node.id) || membership.network_id != node.network_id {
+        let reason = format!("node \"{}\" is not in the membership that came with it", node.name);
+        return Err(EnrolError::WrongAnswer(reason));
+    }
+    folder.save_certificate(&certificate, &ca)?;
+    folder.save_state(&SavedState { cursor, membership })?;
+    let identity = NodeIdentity { node_id: node.id, network_id: node.network_id, name: node.name };
+    folder.save_node(&identity)?;
+    tracing::info!(node_id = %identity.node_id, name = %identity.name, "enrolled");
+    Ok(identity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sextant_api::Problem;
+
+    fn problem(status: u16, code: &str) -> ClientError {
+        ClientError::Problem(Box::new(Problem::new(status, code, "…")))
+    }
+
+    #[test]
+    fn only_what_time_can_cure_is_repeated() {
+        for code in [
+            "token-used",
+            "token-expired",
+            "token-revoked",
+            "token-invalid",
+            "token-for-other-node",
+            "endpoint-unusable",
+            "node-left",
+        ] {
+            for status in [401, 403, 404, 409, 422] {
+                assert!(is_final(&problem(status, code)), "{status} {code}");
+            }
+        }
+        assert!(is_final(&problem(400, "invalid-body")));
+        for (status, code) in [(429, "too-many"), (503, "unavailable"), (409, "network-full")] {
+            assert!(!is_final(&problem(status, code)), "{status} {code}");
+        }
+        let unreachable = |reason: &str| ClientError::Unreachable {
+            urls: "https://[fd5e::1]:7443/".into(),
+            reason: reason.into(),
+        };
+        assert!(!is_final(&unreachable("connection refused")));
+        assert!(is_final(&unreachable(
+            "unexpected error: the CA fingerprint in the token is not …"
+        )));
+    }
+}

@@ -1,0 +1,78 @@
+//! The node's WireGuard private key. It is made here, lives in one file and in the interface, and
+//! shows in no output.
+
+use sextant_daemon::clock::Entropy;
+use sextant_model::{PublicKey, key::InvalidPublicKey};
+use wireguard_control::Key;
+
+/// A Curve25519 private key, clamped (RFC 7748 section 5). `Debug` shows nothing of it.
+#[derive(Clone)]
+pub struct PrivateKey(Key);
+
+/// A text that is no private key. Never quotes the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a WireGuard private key (44 characters of base64)")]
+pub struct InvalidPrivateKey;
+
+impl PrivateKey {
+    /// Makes a new one.
+    pub fn generate(entropy: &dyn Entropy) -> Self {
+        let mut bytes = entropy.bytes();
+        bytes[0] &= 0xf8;
+        bytes[31] &= 0x7f;
+        bytes[31] |= 0x40;
+        Self(Key(bytes))
+    }
+
+    /// Reads what [`PrivateKey::reveal`] wrote.
+    pub fn parse(text: &str) -> Result<Self, InvalidPrivateKey> {
+        let key = Key::from_base64(text.trim()).map_err(|_| InvalidPrivateKey)?;
+        let empty = key == Key::zero();
+        if empty { Err(InvalidPrivateKey) } else { Ok(Self(key)) }
+    }
+
+    /// The key as `wg` writes it, for its private file.
+    pub fn reveal(&self) -> String {
+        self.0.to_base64()
+    }
+
+    /// The half that others may know.
+    pub fn public(&self) -> Result<PublicKey, InvalidPublicKey> {
+        PublicKey::new(self.0.get_public().0)
+    }
+
+    /// For the interface.
+    pub(crate) fn as_key(&self) -> &Key {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PrivateKey(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sextant_daemon::clock::SystemEntropy;
+
+    #[test]
+    fn a_key_survives_its_text_and_gives_the_public_key_that_wg_gives() {
+        let key = PrivateKey::generate(&SystemEntropy);
+        let again = PrivateKey::parse(&format!("{}\n", key.reveal())).expect("key");
+        assert_eq!(again.public().expect("public"), key.public().expect("public"));
+        let known = PrivateKey::parse("SGb+ojrRNDuMePufwtIYhXzA//k6wF3R21tEBgKlzlM=").expect("key");
+        let public = known.public().expect("public").to_string();
+        assert_eq!(public, "DD5yKRfzExcV5+kDnTroDgCU15latdMjiQ59j1hEuk8=");
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_and_nothing_of_a_key_shows() {
+        for bad in ["", "AAAA", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="] {
+            assert!(PrivateKey::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(format!("{:?}", PrivateKey::generate(&SystemEntropy)), "PrivateKey(…)");
+    }
+}

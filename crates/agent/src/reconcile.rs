@@ -1,0 +1,235 @@
+//! One pass over the interface: observe, ask the model for a plan, do the steps, say what failed.
+
+use std::net::IpAddr;
+
+use sextant_api::resource::report::WireGuardImplementation;
+use sextant_model::{
+    NodeId, PublicKey,
+    key::InvalidPublicKey,
+    membership::{DesiredMesh, Membership},
+    mtu::{self, UnderlayTooNarrow},
+    plan::{DesiredInterface, Step, plan},
+};
+
+use crate::{
+    config::WireGuardConfig,
+    egress,
+    key::PrivateKey,
+    netlink::Netlink,
+    wireguard::{Observation, WireGuard, WireGuardError},
+};
+
+/// What became of one pass.
+#[derive(Clone, Debug, Default)]
+pub struct Pass {
+    /// Everything that was desired is true now.
+    pub complete: bool,
+    /// How many steps it took; none if all was well.
+    pub steps: usize,
+    /// The interface afterwards.
+    pub observation: Option<Observation>,
+    /// MTU of the underlay, in bytes, if a way to anybody is known.
+    pub underlay_mtu: Option<u32>,
+    /// What is wrong, a line each.
+    pub problems: Vec<String>,
+}
+
+/// Makes the interface what the membership says.
+#[derive(Debug)]
+pub struct Reconciler {
+    wireguard: WireGuard,
+    key: PrivateKey,
+    public_key: PublicKey,
+    listen_port: u16,
+    /// What was desired when a pass last succeeded.
+    announced: Option<DesiredMesh>,
+}
+
+/// Largest underlay MTU that is made use of, in bytes: no IP packet is longer.
+const LARGEST_UNDERLAY: u32 = 65_535;
+
+impl Reconciler {
+    /// Prepares for passes with this key; nothing is touched yet.
+    pub fn new(config: &WireGuardConfig, key: PrivateKey) -> Result<Self, ReconcilerError> {
+        let wireguard = WireGuard::new(config)?;
+        let public_key = key.public()?;
+        let listen_port = config.listen_port;
+        Ok(Self { wireguard, key, public_key, listen_port, announced: None })
+    }
+
+    /// The interface as it is.
+    pub async fn observe(&self) -> Result<Option<Observation>, WireGuardError> {
+        self.wireguard.observe(&Netlink::open()?).await
+    }
+
+    /// Makes true what `membership` says about node `me`. Failures of single steps do not stop
+    /// the others.
+    pub async fn pass(&mut self, membership: &Membership, me: NodeId) -> Pass {
+        let (Some(mesh), Some(own)) = (membership.desired(me), membership.members.get(&me)) else {
+            let problem = "this node is no member of its network".to_owned();
+            return Pass { problems: vec![problem], ..Pass::default() };
+        };
+        match self.converge(mesh, own.endpoint.ip()).await {
+            Ok(pass) => pass,
+            Err(error) => Pass { problems: vec![error.to_string()], ..Pass::default() },
+        }
+    }
+
+    async fn converge(&mut self, mesh: DesiredMesh, own: IpAddr) -> Result<Pass, WireGuardError> {
+        let netlink = Netlink::open()?;
+        let before = self.wireguard.observe(&netlink).await?;
+        let index = before.as_ref().map(|observation| observation.index);
+        let endpoints = mesh.peers.values().map(|peer| peer.endpoint);
+        let underlay = egress::underlay(&netlink, own, endpoints, index).await?;
+        let underlay_mtu = underlay.map(|underlay| underlay.mtu.min(LARGEST_UNDERLAY));
+        let (mtu, too_narrow) = overlay_mtu(underlay_mtu, before.as_ref());
+        let mut problems: Vec<String> = too_narrow.iter().map(ToString::to_string).collect();
+        let Some(mtu) = mtu else {
+            return Ok(Pass { underlay_mtu, problems, observation: before, ..Pass::default() });
+        };
+        let (public_key, listen_port) = (self.public_key, self.listen_port);
+        let desired = DesiredInterface { public_key, listen_port, mtu, mesh };
+        let observed = before.as_ref().map(|observation| &observation.interface);
+        let steps = plan(&desired, observed, self.announced.as_ref());
+        if steps.is_empty() {
+            self.announced = Some(desired.mesh);
+            let complete = true;
+            return Ok(Pass { complete, steps: 0, observation: before, underlay_mtu, problems });
+        }
+        let failures = self.execute(&netlink, &steps, before.as_ref()).await;
+        let complete = failures.is_empty();
+        if complete {
+            self.announced = Some(desired.mesh);
+        }
+        problems.extend(failures);
+        let observation = self.wireguard.observe(&netlink).await?;
+        Ok(Pass { complete, steps: steps.len(), observation, underlay_mtu, problems })
+    }
+
+    /// Does the steps in their order; returns what failed.
+    async fn execute(
+        &self,
+        netlink: &Netlink,
+        steps: &[Step],
+        before: Option<&Observation>,
+    ) -> Vec<String> {
+        let mut failures = Vec::new();
+        let mut rest = steps;
+        let mut target = before.map(|found| (found.index, found.implementation));
+        while let Some(step) = rest.first() {
+            let length = rest.iter().take_while(|step| is_about_peers(step)).count().max(1);
+            let (now, later) = rest.split_at(length);
+            rest = later;
+            let Some((index, implementation)) = target else {
+                match self.create(netlink).await {
+                    Ok(found) => target = Some((found.index, found.implementation)),
+                    Err(error) => return vec![error.to_string()],
+                }
+                continue;
+            };
+            let result = match step {
+                Step::CreateLink => Ok(()),
+                Step::SetDevice { listen_port } => {
+                    self.wireguard.set_device(implementation, &self.key, *listen_port).await
+                }
+                Step::SetMtu(mtu) => netlink.set_mtu(index, *mtu).await.map_err(Into::into),
+                Step::AddAddress(address) => {
+                    netlink.add_address(index, *address).await.map_err(Into::into)
+                }
+                Step::BringUp => netlink.bring_up(index).await.map_err(Into::into),
+                Step::RemovePeer(_) | Step::SetPeer { .. } => {
+                    failures.extend(self.set_peers(implementation, now).await);
+                    Ok(())
+                }
+                Step::AddRoute(prefix) => {
+                    netlink.add_route(index, *prefix).await.map_err(Into::into)
+                }
+                Step::RemoveRoute(prefix) => {
+                    netlink.remove_route(index, *prefix).await.map_err(Into::into)
+                }
+                Step::RemoveAddress(address) => {
+                    netlink.remove_address(index, *address).await.map_err(Into::into)
+                }
+            };
+            failures.extend(result.err().map(|error: WireGuardError| error.to_string()));
+        }
+        failures
+    }
+
+    async fn create(&self, netlink: &Netlink) -> Result<Observation, WireGuardError> {
+        self.wireguard.create(netlink).await?;
+        let created = self.wireguard.observe(netlink).await?;
+        created.ok_or_else(|| WireGuardError::Elsewhere(self.wireguard.name()))
+    }
+
+    /// All at once; if WireGuard refuses that, one by one, so that one bad peer spoils nothing.
+    async fn set_peers(
+        &self,
+        implementation: WireGuardImplementation,
+        steps: &[Step],
+    ) -> Vec<String> {
+        let Err(error) = self.wireguard.set_peers(implementation, steps).await else {
+            return Vec::new();
+        };
+        if steps.len() == 1 || !error.is_refusal() {
+            return vec![error.to_string()];
+        }
+        let mut failures = Vec::new();
+        for step in steps {
+            if let Err(error) =
+                self.wireguard.set_peers(implementation, std::slice::from_ref(step)).await
+            {
+                failures.push(format!("{}: {error}", subject(step)));
+            }
+        }
+        failures
+    }
+
+    /// Takes the interface away with all its peers: for a node that has left.
+    pub async fn remove(&mut self) -> Result<(), WireGuardError> {
+        self.announced = None;
+        let netlink = Netlink::open()?;
+        let Some(found) = self.wireguard.observe(&netlink).await? else { return Ok(()) };
+        let peers = found.interface.peers.keys().copied();
+        let steps: Vec<Step> = peers.map(Step::RemovePeer).collect();
+        self.wireguard.set_peers(found.implementation, &steps).await?;
+        Ok(netlink.delete_link(found.index).await?)
+    }
+}
+
+/// Why there can be no passes.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcilerError {
+    /// The interface's name.
+    #[error(transparent)]
+    Interface(#[from] WireGuardError),
+    /// The key.
+    #[error(transparent)]
+    Key(#[from] InvalidPublicKey),
+}
+
+/// The MTU to set, if the interface may be up at all, and what is wrong with the underlay's.
+fn overlay_mtu(
+    underlay: Option<u32>,
+    before: Option<&Observation>,
+) -> (Option<u32>, Option<UnderlayTooNarrow>) {
+    let before = before.map(|observation| &observation.interface);
+    match underlay.map(mtu::overlay) {
+        Some(Ok(mtu)) => (Some(mtu), None),
+        // Traffic that flows is not stopped.
+        Some(Err(error)) => (before.filter(|found| found.up).map(|found| found.mtu), Some(error)),
+        // Before the underlay is up, what is there stays; the next pass knows more.
+        None => (Some(before.map_or(mtu::MINIMUM, |found| found.mtu)), None),
+    }
+}
+
+fn is_about_peers(step: &Step) -> bool {
+    matches!(step, Step::RemovePeer(_) | Step::SetPeer { .. })
+}
+
+fn subject(step: &Step) -> String {
+    match step {
+        Step::RemovePeer(key) | Step::SetPeer { public_key: key, .. } => format!("peer {key}"),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,410 @@
+//! The loop of an enrolled node: items of the stream and timers come in, passes, saves and reports
+//! go out. The order of a change is always apply, save, acknowledge, so that no acknowledgement
+//! names a revision that a restart would forget.
+
+mod contact;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use sextant_api::{
+    Client,
+    follow::{Item, follow},
+};
+use sextant_daemon::clock::Clock;
+use sextant_model::{Cursor, NodeId};
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{
+    Exit, RunError,
+    background::Background,
+    node_client,
+    pulse::Pulse,
+    timers::{Due, Timers},
+    view::{Taken, View},
+};
+use crate::{
+    certificate::Validity,
+    config::AgentConfig,
+    probe::{ProbeHandle, Targets},
+    reconcile::{Pass, Reconciler},
+    report::{self, Material, Reporter},
+    state::{NodeIdentity, StateFolder},
+};
+
+/// Between two looks at an interface that is as it should be.
+const DRIFT_INTERVAL: Duration = Duration::from_secs(30);
+/// Between two reports when nothing changes.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a bookmark may wait to be saved and acknowledged.
+const FLUSH_PAUSE: Duration = Duration::from_secs(2);
+/// Before the stream is opened again after a refusal or a snapshot that cannot be believed.
+const RESUME_PAUSE: Duration = Duration::from_secs(30);
+const ENDPOINT_RETRY: Duration = Duration::from_secs(60);
+/// A loop that has not come round for so long hangs; it does so every ten seconds otherwise.
+const HANG_LIMIT: Duration = Duration::from_secs(60);
+const SHORTEST_BACKOFF: Duration = Duration::from_secs(1);
+/// Items that are taken in before the interface follows.
+const BURST: usize = 1024;
+
+/// What the loop is made from.
+#[derive(Debug)]
+pub struct Parts {
+    /// The configuration.
+    pub config: AgentConfig,
+    /// The state folder, locked.
+    pub folder: StateFolder,
+    /// Who the node is.
+    pub node: NodeIdentity,
+    /// The TLS key, PEM.
+    pub client_key: String,
+    /// What it knows of its network.
+    pub view: View,
+    /// Its interface.
+    pub reconciler: Reconciler,
+    /// Its measurements, where it may make any.
+    pub probe: Option<ProbeHandle>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Runs until `stop` is cancelled or the node has left.
+pub async fn run(parts: Parts, stop: CancellationToken) -> Result<Exit, RunError> {
+    let (mut timers, mut pass, mut backoff) =
+        (Timers::default(), Pass::default(), SHORTEST_BACKOFF);
+    let Parts { config, folder, node, client_key, view, mut reconciler, probe, clock } = parts;
+    // The last good state first: it needs no control plane and no certificate.
+    if let Some(state) = view.current() {
+        pass = reconciler.pass(&state.membership, node.node_id).await;
+        log_pass(&pass, &[]);
+        settle(&pass, &mut timers, &mut backoff);
+    }
+    let certificate = folder.certificate()?;
+    let validity = Validity::of(&certificate).ok();
+    let client = node_client(&config, &folder, certificate, &client_key)?;
+    let saved = view.cursor();
+    let applied = saved.filter(|_| pass.complete);
+    let mut agent = Agent {
+        stream: Some(Stream::open(&client, saved)),
+        reporter: Reporter::start(client.clone()),
+        background: Background::new(),
+        client,
+        config,
+        folder,
+        node,
+        client_key,
+        view,
+        reconciler,
+        probe,
+        clock,
+        validity,
+        timers,
+        pass,
+        backoff,
+        saved,
+        applied,
+        other_problem: None,
+        connected: true,
+        ready: false,
+        turn: 0,
+    };
+    agent.after_pass();
+    agent.timers.set(Due::Report, REPORT_INTERVAL);
+    agent.timers.set(Due::Certificate, Duration::ZERO);
+    agent.timers.set(Due::Endpoint, Duration::ZERO);
+    let pulse = Arc::new(Pulse::new());
+    let watched = pulse.clone();
+    let alive = move || watched.age() < HANG_LIMIT;
+    let watchdog = sextant_daemon::readiness::feed_watchdog(alive, stop.child_token());
+    let watchdog = tokio::spawn(watchdog);
+    let result = agent.work(&stop, &pulse).await;
+    watchdog.abort();
+    result
+}
+
+struct Agent {
+    config: AgentConfig,
+    folder: StateFolder,
+    node: NodeIdentity,
+    client_key: String,
+    client: Client,
+    stream: Option<Stream>,
+    reporter: Reporter,
+    background: Background,
+    view: View,
+    reconciler: Reconciler,
+    probe: Option<ProbeHandle>,
+    clock: Arc<dyn Clock>,
+    validity: Option<Validity>,
+    timers: Timers,
+    /// The last pass over the interface.
+    pass: Pass,
+    backoff: Duration,
+    /// The cursor on disk.
+    saved: Option<Cursor>,
+    /// The cursor that may be acknowledged.
+    applied: Option<Cursor>,
+    /// What is wrong besides the interface.
+    other_problem: Option<String>,
+    /// Whether the stream is up, or has not been tried yet.
+    connected: bool,
+    ready: bool,
+    turn: usize,
+}
+
+/// The follower; ends when dropped.
+struct Stream {
+    items: mpsc::Receiver<Item>,
+    _stop: DropGuard,
+}
+
+impl Stream {
+    fn open(client: &Client, after: Option<Cursor>) -> Self {
+        let stop = CancellationToken::new();
+        Self { items: follow(client.clone(), after, stop.clone()), _stop: stop.drop_guard() }
+    }
+}
+
+/// What a burst of items asks for.
+#[derive(Default)]
+struct Burst {
+    changed: bool,
+    advanced: bool,
+    marked: bool,
+    left: Option<String>,
+}
+
+impl Agent {
+    async fn work(&mut self, stop: &CancellationToken, pulse: &Pulse) -> Result<Exit, RunError> {
+        loop {
+            pulse.beat();
+            tokio::select! {
+                () = stop.cancelled() => return Ok(Exit::Stopped),
+                item = next(&mut self.stream) => {
+                    let Some(item) = item else { return Err(RunError::Broken) };
+                    if let Some(reason) = self.take_burst(item).await {
+                        return self.leave(&reason).await;
+                    }
+                }
+                answer = self.background.next() => {
+                    if let Some(answer) = answer {
+                        self.take_answer(answer)?;
+                    }
+                }
+                () = self.timers.wait() => {
+                    for due in self.timers.take() {
+                        self.do_due(due).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes in everything that is there before the interface follows. `Some` if the node left.
+    async fn take_burst(&mut self, first: Item) -> Option<String> {
+        let mut burst = Burst::default();
+        self.take_item(first, &mut burst);
+        for _ in 1..BURST {
+            let item = self.stream.as_mut().and_then(|stream| stream.items.try_recv().ok());
+            let Some(item) = item.filter(|_| burst.left.is_none()) else { break };
+            self.take_item(item, &mut burst);
+        }
+        if burst.left.is_some() {
+            return burst.left;
+        }
+        if burst.changed {
+            self.converge().await;
+        } else if burst.advanced {
+            self.commit();
+        } else if burst.marked {
+            self.timers.set_once(Due::Flush, FLUSH_PAUSE);
+        }
+        None
+    }
+
+    fn take_item(&mut self, item: Item, burst: &mut Burst) {
+        match self.view.take(item) {
+            Taken::Changed => burst.changed = true,
+            Taken::Advanced => burst.advanced = true,
+            Taken::Marked => burst.marked = true,
+            Taken::Left(reason) => burst.left = Some(reason),
+            Taken::Connected(url) => {
+                tracing::info!(%url, "following the control plane");
+                self.connected = true;
+                self.other_problem = None;
+                self.report();
+            }
+            Taken::Disconnected(reason) => {
+                if std::mem::take(&mut self.connected) {
+                    tracing::warn!(%reason, "the control plane is away; the interface stays as it is");
+                } else {
+                    tracing::debug!(%reason, "the control plane is still away");
+                }
+            }
+            Taken::Unbelievable(reason) => {
+                self.suspend("what came from the control plane is refused", reason, RESUME_PAUSE);
+            }
+            Taken::Refused(reason) => {
+                let what = "the control plane does not let this node follow";
+                self.suspend(what, reason, RESUME_PAUSE);
+            }
+        }
+    }
+
+    /// Ends the stream for a while; the interface and the last good state stay.
+    fn suspend(&mut self, what: &str, reason: String, pause: Duration) {
+        let retry_in_s = pause.as_secs();
+        tracing::error!(%reason, retry_in_s, "{what}; the last good state stays");
+        self.other_problem = Some(format!("{what}: {reason}"));
+        self.connected = false;
+        self.stream = None;
+        self.timers.set(Due::Resume, pause);
+        self.report();
+    }
+
+    async fn do_due(&mut self, due: Due) {
+        match due {
+            Due::Reconcile => self.converge().await,
+            Due::Report => {
+                self.measure().await;
+                self.turn = self.turn.wrapping_add(1);
+                self.report();
+                self.timers.set(Due::Report, REPORT_INTERVAL);
+            }
+            Due::Flush => self.commit(),
+            Due::Certificate => self.check_certificate(),
+            Due::Endpoint => self.check_endpoint(),
+            Due::Resume => {
+                if self.stream.is_none() {
+                    self.stream = Some(Stream::open(&self.client, self.view.cursor()));
+                }
+            }
+        }
+    }
+
+    /// Makes the interface follow, then saves and acknowledges.
+    async fn converge(&mut self) {
+        // Without a state there is nothing to make true, and the interface is left alone.
+        let Some(state) = self.view.current() else { return };
+        let pass = self.reconciler.pass(&state.membership, self.node.node_id).await;
+        log_pass(&pass, &self.pass.problems);
+        let index = |pass: &Pass| pass.observation.as_ref().map(|found| found.index);
+        if index(&pass) != index(&self.pass)
+            && let Some(probe) = &self.probe
+        {
+            probe.hurry();
+        }
+        self.pass = pass;
+        settle(&self.pass, &mut self.timers, &mut self.backoff);
+        self.after_pass();
+        self.commit();
+    }
+
+    fn after_pass(&mut self) {
+        let Some(state) = self.view.current() else { return };
+        if let Some(probe) = &self.probe {
+            let others = state.membership.members.values();
+            let others = others.filter(|member| member.node_id != self.node.node_id);
+            let targets: Targets =
+                others.filter_map(|m| Some((m.node_id, m.addresses.ipv6()?))).collect();
+            probe.set_targets(targets);
+        }
+        if self.pass.complete && !self.ready {
+            self.ready = true;
+            let peers = state.membership.members.len().saturating_sub(1);
+            sextant_daemon::readiness::ready(&format!("{peers} peers"));
+        }
+    }
+
+    /// Saves what was taken in; acknowledges it if it is also applied.
+    fn commit(&mut self) {
+        self.timers.clear(Due::Flush);
+        let Some(state) = self.view.current() else { return };
+        if self.saved != Some(state.cursor) {
+            if let Err(error) = self.folder.save_state(state) {
+                tracing::error!(%error, "the state cannot be saved; nothing is acknowledged");
+                self.other_problem = Some(error.to_string());
+                self.timers.set(Due::Flush, FLUSH_PAUSE);
+                self.report();
+                return;
+            }
+            self.saved = Some(state.cursor);
+        }
+        if self.pass.complete && self.applied != Some(state.cursor) {
+            self.applied = Some(state.cursor);
+            tracing::debug!(revision = %state.cursor, "applied");
+        }
+        self.report();
+    }
+
+    /// Reads the interface for the next report; repairs nothing.
+    async fn measure(&mut self) {
+        self.pass.observation = self.reconciler.observe().await.ok().flatten();
+        if self.pass.observation.is_none() && self.pass.complete {
+            self.timers.set(Due::Reconcile, Duration::ZERO);
+        }
+    }
+
+    fn report(&mut self) {
+        let Some(state) = self.view.current() else { return };
+        // Before anything is applied, the ack names the beginning of this life of the log.
+        let nothing = Cursor { epoch: state.cursor.epoch, event_id: 0 };
+        let rtts: BTreeMap<NodeId, u32> =
+            self.probe.as_ref().map(ProbeHandle::rtts).unwrap_or_default();
+        let mut problems = self.pass.problems.clone();
+        problems.extend(self.other_problem.clone());
+        if self.probe.is_none() {
+            problems.push("round trips cannot be measured; the agent needs CAP_NET_RAW".into());
+        }
+        self.reporter.report(report::build(&Material {
+            revision: self.applied.unwrap_or(nothing),
+            me: self.node.node_id,
+            membership: &state.membership,
+            observation: self.pass.observation.as_ref(),
+            underlay_mtu: self.pass.underlay_mtu,
+            rtts: &rtts,
+            problems: &problems,
+            now: self.clock.now(),
+            turn: self.turn,
+        }));
+    }
+
+    async fn leave(&mut self, reason: &str) -> Result<Exit, RunError> {
+        tracing::warn!(%reason, "this node has left its network; its interface is removed");
+        // First the marker: whoever is killed after it goes on from there.
+        self.folder.save_left(reason)?;
+        self.reconciler.remove().await.map_err(RunError::Remove)?;
+        let folder = self.folder.path().display();
+        tracing::warn!("done; empty \"{folder}\" to enrol this machine again");
+        Ok(Exit::Left)
+    }
+}
+
+async fn next(stream: &mut Option<Stream>) -> Option<Item> {
+    match stream {
+        Some(stream) => stream.items.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Chooses when to look again.
+fn settle(pass: &Pass, timers: &mut Timers, backoff: &mut Duration) {
+    if pass.complete {
+        *backoff = SHORTEST_BACKOFF;
+        timers.set(Due::Reconcile, DRIFT_INTERVAL);
+    } else {
+        timers.set(Due::Reconcile, *backoff);
+        *backoff = (*backoff * 2).min(DRIFT_INTERVAL);
+    }
+}
+
+/// A problem that lasts is logged once.
+fn log_pass(pass: &Pass, known: &[String]) {
+    for problem in pass.problems.iter().filter(|problem| !known.contains(problem)) {
+        tracing::error!(%problem, "the interface is not as it should be");
+    }
+    if pass.steps > 0 && pass.complete {
+        let peers = pass.observation.as_ref().map_or(0, |found| found.interface.peers.len());
+        tracing::info!(steps = pass.steps, peers, "the interface was changed");
+    }
+}

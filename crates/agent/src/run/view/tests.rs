@@ -1,0 +1,105 @@
+use sextant_model::{
+    ActorId, AggregateKind, DnsLabel, Event, EventBody, NetworkId, Timestamp,
+    event::{NetworkRenamed, NodeWithdrawn},
+};
+use uuid::Uuid;
+
+use super::*;
+use crate::state::tests::{cursor, mesh, node_id};
+
+fn view(members: impl IntoIterator<Item = u16>) -> View {
+    let name = DnsLabel::new("n1").expect("label");
+    let (node_id, network_id) = (node_id(1), mesh([]).network_id);
+    let saved = SavedState { cursor: cursor(10), membership: mesh(members) };
+    View::new(NodeIdentity { node_id, network_id, name }, Some(saved))
+}
+
+fn snapshot(membership: Membership) -> Item {
+    Item::Snapshot { cursor: cursor(20), state: SnapshotState::Membership { membership } }
+}
+
+fn event(aggregate_type: AggregateKind, aggregate_id: Uuid, body: EventBody) -> Item {
+    let event = Event {
+        event_id: 11,
+        occurred_at: Timestamp::from_unix_seconds(0).expect("time"),
+        aggregate_type,
+        aggregate_id,
+        aggregate_seq: 2,
+        actor_id: ActorId::SYSTEM,
+        body,
+    };
+    Item::Event { cursor: cursor(11), event }
+}
+
+fn withdrawn(n: u16) -> Item {
+    let network_id = mesh([]).network_id;
+    let body = EventBody::NodeWithdrawn(NodeWithdrawn { network_id });
+    event(AggregateKind::Node, node_id(n).0, body)
+}
+
+#[test]
+fn events_change_the_membership_and_move_the_cursor() {
+    let mut view = view([1, 2, 3]);
+    assert_eq!(view.take(withdrawn(3)), Taken::Changed);
+    assert_eq!(view.cursor(), Some(cursor(11)));
+    let left: Vec<_> = view.current().expect("state").membership.members.keys().copied().collect();
+    assert_eq!(left, [node_id(1), node_id(2)]);
+    let renamed = NetworkRenamed { name: DnsLabel::new("web").expect("label") };
+    let renamed =
+        event(AggregateKind::Network, mesh([]).network_id.0, EventBody::NetworkRenamed(renamed));
+    assert_eq!(view.take(renamed), Taken::Advanced);
+    assert_eq!(view.take(Item::Bookmark { cursor: cursor(12) }), Taken::Marked);
+    assert_eq!(view.cursor(), Some(cursor(12)));
+}
+
+#[test]
+fn a_node_learns_that_it_left_in_three_ways() {
+    assert!(matches!(view([1, 2]).take(withdrawn(1)), Taken::Left(_)));
+    let mut without = mesh([2]);
+    without.departed.insert(node_id(1));
+    assert!(matches!(view([1, 2]).take(snapshot(without)), Taken::Left(_)));
+    let refused = Item::Refused { code: LEFT.into(), detail: "you left".into() };
+    assert_eq!(view([1, 2]).take(refused), Taken::Left("you left".into()));
+}
+
+#[test]
+fn other_refusals_are_no_reason_to_leave() {
+    let unknown = Item::Refused { code: "node-unknown".into(), detail: "not known here".into() };
+    let refused = Taken::Refused("not known here (node-unknown)".into());
+    assert_eq!(view([1, 2]).take(unknown), refused);
+    let other = Item::Refused { code: "certificate-expired".into(), detail: "too old".into() };
+    let refused = Taken::Refused("too old (certificate-expired)".into());
+    assert_eq!(view([1, 2]).take(other), refused);
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_true_changes_nothing() {
+    let mut foreign = mesh([1, 2, 3, 4]);
+    foreign.network_id = NetworkId(Uuid::from_u128(99));
+    let platform = SnapshotState::Platform { networks: vec![], nodes: vec![] };
+    for (what, item) in [
+        ("without this node", snapshot(mesh([2, 3, 4]))),
+        ("empty", snapshot(mesh([]))),
+        ("shrunk", snapshot(mesh([1]))),
+        ("foreign", snapshot(foreign)),
+        ("platform", Item::Snapshot { cursor: cursor(20), state: platform }),
+    ] {
+        let mut view = view([1, 2, 3, 4]);
+        assert!(matches!(view.take(item), Taken::Unbelievable(_)), "{what}");
+        assert_eq!(view.cursor(), Some(cursor(10)), "{what}");
+        assert_eq!(view.current().expect("state").membership, mesh([1, 2, 3, 4]), "{what}");
+    }
+}
+
+#[test]
+fn a_snapshot_replaces_what_was_known_or_lost() {
+    let mut known = view([1, 2, 3, 4]);
+    assert_eq!(known.take(snapshot(mesh([1, 2]))), Taken::Changed);
+    assert_eq!(known.current().expect("state").membership, mesh([1, 2]));
+    let mut lost = view([]);
+    lost.current = None;
+    assert!(matches!(lost.take(withdrawn(3)), Taken::Unbelievable(_)));
+    assert!(matches!(lost.take(Item::Bookmark { cursor: cursor(1) }), Taken::Unbelievable(_)));
+    assert_eq!(lost.take(snapshot(mesh([1]))), Taken::Changed);
+    assert_eq!(lost.cursor(), Some(cursor(20)));
+}

@@ -1,0 +1,56 @@
+//! `sextant doctor`.
+
+use std::fmt::Write;
+
+use clap::Args;
+
+use crate::{
+    args::{Globals, examples},
+    doctor::{Examination, examine},
+    exit::{Exit, Failure},
+    output::{Output, printable},
+};
+
+/// The beginning of `sextant doctor --help`.
+pub const ABOUT: &str = "\
+    Look for what is wrong and say what it is, where, and what to do about it.\n\nIt \
+    checks the local files, names, connections and certificates of the control \
+    planes, clocks, projections, and each node and each pair of nodes.\n\nExits 0 if \
+    all is well, 1 with findings, 2 if the nodes could not be checked because no \
+    control plane gave their status.";
+
+/// Arguments of `sextant doctor`.
+#[derive(Args, Debug)]
+#[command(
+    after_long_help = examples(&["sextant doctor", "sextant doctor --json"])
+)]
+pub struct DoctorArgs {}
+
+/// Examines and tells.
+pub async fn run(_: &DoctorArgs, globals: &Globals, output: &Output) -> Result<Exit, Failure> {
+    let examination = examine(globals).await;
+    output.show(&examination, described)?;
+    Ok(examination.exit())
+}
+
+fn described(examination: &Examination) -> String {
+    let mut text = String::new();
+    for check in &examination.checks {
+        let mark = if check.findings.is_empty() { "ok  " } else { "FAIL" };
+        let _ = writeln!(text, "{mark}  {}", printable(&check.name));
+        for finding in &check.findings {
+            let _ = writeln!(text, "      what:   {}", printable(&finding.what));
+            let _ = writeln!(text, "      where:  {}", printable(&finding.place));
+            let _ = writeln!(text, "      do:     {}", printable(&finding.remedy));
+        }
+    }
+    for skipped in &examination.skipped {
+        let _ = writeln!(text, "skip  {}", printable(skipped));
+    }
+    let findings = examination.findings().count();
+    text + &match findings {
+        0 => "all is well\n".to_owned(),
+        1 => "1 finding\n".to_owned(),
+        several => format!("{several} findings\n"),
+    }
+}

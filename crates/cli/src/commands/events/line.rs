@@ -1,0 +1,179 @@
+//! One event as one line.
+
+use std::collections::BTreeMap;
+
+use sextant_api::{Client, ClientError};
+use sextant_model::{ActorId, AggregateKind, Event, EventBody, NodeId};
+use time::{OffsetDateTime, UtcOffset};
+use uuid::Uuid;
+
+use crate::{
+    exit::Failure,
+    lookup,
+    output::{listed, or_dash, printable},
+};
+
+/// What the ids in events are called. An id without a name is shown as it is.
+#[derive(Debug, Default)]
+pub struct Names(BTreeMap<Uuid, String>);
+
+impl Names {
+    /// The names of all that exists now.
+    pub async fn load(client: &Client) -> Result<Self, Failure> {
+        let mut names = BTreeMap::new();
+        for network in lookup::networks(client).await? {
+            names.insert(network.id.0, network.name.to_string());
+        }
+        for node in lookup::nodes(client).await? {
+            names.insert(node.id.0, node.name.to_string());
+        }
+        for token in lookup::enrolment_tokens(client).await? {
+            names.insert(token.id.0, token.node_name.to_string());
+        }
+        match lookup::api_tokens(client).await {
+            Ok(tokens) => {
+                names.extend(tokens.into_iter().map(|token| (token.id.0, token.name.to_string())));
+            }
+            // A role that may not list tokens sees ids instead of names.
+            Err(Failure::Client(ClientError::Problem(problem))) if problem.status == 403 => {}
+            Err(failure) => return Err(failure),
+        }
+        Ok(Self(names))
+    }
+
+    /// Asks for the name of a node that is gone: lists leave it out. An answer that does not come
+    /// costs the name, not the line.
+    pub async fn look_up(&mut self, event: &Event, client: &Client) {
+        let id = match &event.body {
+            EventBody::EnrolmentTokenUsed(body) => body.node_id,
+            _ if event.aggregate_type == AggregateKind::Node => NodeId(event.aggregate_id),
+            _ => return,
+        };
+        if !self.0.contains_key(&id.0)
+            && let Ok(node) = client.node(id).await
+        {
+            self.0.insert(id.0, node.value.name.to_string());
+        }
+    }
+
+    /// Takes the names out of an event.
+    pub fn learn(&mut self, event: &Event) {
+        let name = match &event.body {
+            EventBody::NetworkCreated(body) => &body.name,
+            EventBody::NetworkRenamed(body) => &body.name,
+            EventBody::NodeEnrolled(body) => &body.name,
+            EventBody::ApiTokenCreated(body) => &body.name,
+            EventBody::EnrolmentTokenCreated(body) => &body.node_name,
+            _ => return,
+        };
+        self.0.insert(event.aggregate_id, name.to_string());
+    }
+
+    fn of(&self, id: Uuid) -> String {
+        self.0.get(&id).cloned().unwrap_or_else(|| id.to_string())
+    }
+}
+
+/// The word in the event's `event_type`.
+pub fn event_type(event: &Event) -> String {
+    event.body.to_columns().map_or_else(|_| "?".into(), |(event_type, _)| event_type)
+}
+
+/// Time, id, type, subject, actor, detail.
+pub fn of(event: &Event, names: &Names) -> String {
+    let subject = format!("{}/{}", kind(event.aggregate_type), names.of(event.aggregate_id));
+    let line = format!(
+        "{}  {:>6}  {:<23}  {subject:<28}  by {:<12}  {}",
+        moment(event.occurred_at.0),
+        event.event_id,
+        event_type(event),
+        actor(event.actor_id, names),
+        detail(&event.body, names),
+    );
+    printable(line.trim_end())
+}
+
+/// RFC 3339 with milliseconds, so that the columns line up.
+fn moment(at: OffsetDateTime) -> String {
+    let at = at.to_offset(UtcOffset::UTC);
+    let (hour, minute, second, millisecond) = at.to_hms_milli();
+    format!("{}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z", at.date())
+}
+
+fn kind(kind: AggregateKind) -> &'static str {
+    match kind {
+        AggregateKind::EnrolmentToken => "token",
+        kind => kind.as_str(),
+    }
+}
+
+fn actor(actor: ActorId, names: &Names) -> String {
+    if actor == ActorId::SYSTEM { "system".into() } else { names.of(actor.0) }
+}
+
+fn detail(body: &EventBody, names: &Names) -> String {
+    match body {
+        EventBody::NetworkCreated(body) => or_dash(body.ipv6_prefix.or(body.ipv4_prefix)),
+        EventBody::NetworkRenamed(body) => format!("now {}", body.name),
+        EventBody::EnrolmentTokenCreated(body) => {
+            let network = names.of(body.network_id.0);
+            format!("{} in {network} until {}", listed(&body.roles), body.expires_at)
+        }
+        EventBody::EnrolmentTokenUsed(body) => format!("node {}", names.of(body.node_id.0)),
+        EventBody::NodeEnrolled(body) => {
+            let addresses: Vec<String> =
+                body.addresses.iter().map(|address| address.to_string()).collect();
+            format!("{} at {}", addresses.join(","), body.endpoint)
+        }
+        EventBody::NodeEndpointChanged(body) => format!("now at {}", body.endpoint),
+        EventBody::NodeCertificateIssued(body) => format!("until {}", body.not_after),
+        EventBody::NodeWithdrawn(body) => format!("leaves {}", names.of(body.network_id.0)),
+        EventBody::NodeReleased(body) => format!("left {}", names.of(body.network_id.0)),
+        EventBody::ApiTokenCreated(body) => {
+            let until =
+                body.expires_at.map_or_else(|| "for ever".into(), |at| format!("until {at}"));
+            format!("{} {until}", body.role.as_str())
+        }
+        EventBody::NetworkDeleted(_)
+        | EventBody::EnrolmentTokenRevoked(_)
+        | EventBody::ApiTokenRevoked(_) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sextant_model::{
+        DnsLabel, NetworkId, Timestamp,
+        event::{NetworkRenamed, NodeWithdrawn},
+    };
+
+    fn event(kind: AggregateKind, id: u128, body: EventBody) -> Event {
+        Event {
+            event_id: 42,
+            occurred_at: Timestamp::from_unix_seconds(1_700_000_000).expect("moment"),
+            aggregate_type: kind,
+            aggregate_id: Uuid::from_u128(id),
+            aggregate_seq: 1,
+            actor_id: ActorId::SYSTEM,
+            body,
+        }
+    }
+
+    #[test]
+    fn a_line_names_what_it_can_and_learns_names_on_the_way() {
+        let mut names = Names::default();
+        let name = DnsLabel::new("mesh").expect("label");
+        let renamed = EventBody::NetworkRenamed(NetworkRenamed { name });
+        names.learn(&event(AggregateKind::Network, 1, renamed));
+        let network_id = NetworkId(Uuid::from_u128(1));
+        let withdrawn = EventBody::NodeWithdrawn(NodeWithdrawn { network_id });
+        let line = of(&event(AggregateKind::Node, 5, withdrawn), &names);
+        let squeezed = line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let id = Uuid::from_u128(5);
+        assert_eq!(
+            squeezed,
+            format!("2023-11-14T22:13:20.000Z 42 node-withdrawn node/{id} by system leaves mesh")
+        );
+    }
+}

@@ -1,0 +1,246 @@
+//! `sextant node`.
+
+mod removal;
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::Subcommand;
+use sextant_api::{
+    Client,
+    resource::{
+        network::Network,
+        node::{Node, NodePatch},
+        status::{NodeStatus, Status},
+    },
+};
+
+use crate::{
+    args::{Globals, examples},
+    commands::status,
+    connection::connect,
+    duration::{self, ago},
+    exit::{Exit, Failure},
+    health::{NodeHealth, active_peers, measured},
+    lookup,
+    output::{Output, details, listed, or_dash, table, word},
+};
+
+/// What to do with nodes.
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// List the nodes
+    #[command(after_long_help = examples(&["sextant node list", "sextant node list --json"]))]
+    List,
+    /// Show a node
+    #[command(after_long_help = examples(&["sextant node show worker-1"]))]
+    Show {
+        /// Which one
+        #[arg(value_name = "NAME|ID")]
+        node: String,
+    },
+    /// Make a node leave: its peers drop it, then its addresses are released
+    #[command(after_long_help = examples(&[
+        "sextant node remove worker-1",
+        "sextant node remove worker-1 --yes --wait --timeout 5m",
+    ]))]
+    Remove {
+        /// Which one
+        #[arg(value_name = "NAME|ID")]
+        node: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// Wait until every live node has dropped it
+        #[arg(long)]
+        wait: bool,
+        /// Longest time to wait; exits 1 after it
+        #[arg(long, requires = "wait", value_name = "DURATION", value_parser = duration::parse)]
+        timeout: Option<Duration>,
+    },
+    /// Say where peers reach a node's WireGuard on the underlay
+    #[command(after_long_help = examples(&["sextant node set-endpoint worker-1 [2001:db8::1]:51820"]))]
+    SetEndpoint {
+        /// Which one
+        #[arg(value_name = "NAME|ID")]
+        node: String,
+        /// A unicast IPv6 address and a port, [ADDRESS]:PORT
+        #[arg(value_name = "ADDR", value_parser = parse_endpoint)]
+        endpoint: SocketAddr,
+    },
+    /// Show how a node and its peers are doing, or all nodes; exits 1 if one is not well
+    #[command(after_long_help = examples(&["sextant node status", "sextant node status worker-1"]))]
+    Status {
+        /// Which one; all if not given
+        #[arg(value_name = "NAME|ID")]
+        node: Option<String>,
+    },
+}
+
+fn parse_endpoint(text: &str) -> Result<SocketAddr, String> {
+    match text.parse() {
+        Ok(endpoint @ SocketAddr::V6(_)) => Ok(endpoint),
+        Ok(SocketAddr::V4(_)) => Err("the underlay is IPv6; give [ADDRESS]:PORT".into()),
+        Err(_) => Err("it is not of the form [ADDRESS]:PORT, like [2001:db8::1]:51820".into()),
+    }
+}
+
+/// Does it.
+pub async fn run(
+    command: &NodeCommand,
+    globals: &Globals,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let client = connect(globals).await?;
+    match command {
+        NodeCommand::List => {
+            let nodes = lookup::nodes(&client).await?;
+            let networks = if output.json { Vec::new() } else { lookup::networks(&client).await? };
+            output.show(&nodes, |nodes| listing(nodes, &networks))?;
+        }
+        NodeCommand::Show { node } => {
+            let id = lookup::node_id(&client, node).await?;
+            output.show(&client.node(id).await?.value, described)?;
+        }
+        NodeCommand::Remove { node, yes, wait, timeout } => {
+            let wait = match timeout {
+                Some(timeout) => removal::Wait::AtMost(*timeout),
+                None if *wait => removal::Wait::Released,
+                None => removal::Wait::No,
+            };
+            return removal::remove(&client, node, *yes, wait, output).await;
+        }
+        NodeCommand::SetEndpoint { node, endpoint } => {
+            let id = lookup::node_id(&client, node).await?;
+            let etag = client.node(id).await?.etag.unwrap_or_default();
+            let patch = NodePatch { endpoint: *endpoint };
+            output.show(&client.patch_node(id, &patch, &etag).await?.value, described)?;
+        }
+        NodeCommand::Status { node: None } => {
+            let status = client.status().await?;
+            output.show(&status.nodes, |_| status::nodes(&status))?;
+            return Ok(status::verdict(&status));
+        }
+        NodeCommand::Status { node: Some(node) } => return one_status(&client, node, output).await,
+    }
+    Ok(Exit::Success)
+}
+
+async fn one_status(client: &Client, wanted: &str, output: &Output) -> Result<Exit, Failure> {
+    let id = lookup::node_id(client, wanted).await?;
+    let status = client.status().await?;
+    let Some(node) = status.nodes.iter().find(|node| node.node.id == id) else {
+        return Err(Failure::NotFound(format!(
+            "node \"{wanted}\" has no status: it is gone; `sextant events` shows when it left"
+        )));
+    };
+    output.show(node, |node| status_of(node, &status))?;
+    let well = NodeHealth::of(node, &status).complaints.is_empty();
+    Ok(if well { Exit::Success } else { Exit::Finding })
+}
+
+fn listing(nodes: &[Node], networks: &[Network]) -> String {
+    let rows = nodes.iter().map(|node| {
+        let network = networks.iter().find(|network| network.id == node.network_id);
+        vec![
+            node.name.to_string(),
+            network.map_or_else(|| node.network_id.to_string(), |found| found.name.to_string()),
+            word(&node.phase),
+            listed(&node.roles),
+            or_dash(node.addresses.iter().next()),
+            node.prefix.to_string(),
+            node.endpoint.to_string(),
+            node.id.to_string(),
+        ]
+    });
+    let header = ["name", "network", "phase", "roles", "address", "prefix", "endpoint", "id"];
+    table(&header, rows)
+}
+
+fn described(node: &Node) -> String {
+    let addresses: Vec<String> = node.addresses.iter().map(|address| address.to_string()).collect();
+    details([
+        ("name", node.name.to_string()),
+        ("id", node.id.to_string()),
+        ("network id", node.network_id.to_string()),
+        ("phase", word(&node.phase)),
+        ("roles", listed(&node.roles)),
+        ("addresses", addresses.join(",")),
+        ("prefix", node.prefix.to_string()),
+        ("endpoint", node.endpoint.to_string()),
+        ("public key", node.public_key.to_string()),
+        ("certificate until", or_dash(node.certificate_not_after)),
+        ("enrolled at", format!("{} (event {})", node.enrolled_at, node.enrolled_event_id)),
+        ("version", node.version.to_string()),
+    ])
+}
+
+fn status_of(node: &NodeStatus, status: &Status) -> String {
+    let report = node.report.as_ref();
+    let health = NodeHealth::of(node, status);
+    let complaints =
+        if health.complaints.is_empty() { "-".into() } else { health.complaints.join("; ") };
+    let mut lines = vec![
+        ("name", node.node.name.to_string()),
+        ("phase", word(&node.node.phase)),
+        ("revision", or_dash(node.revision)),
+        ("lag", or_dash(node.lag)),
+        ("contact", node.contact_age_s.map_or_else(|| "never".into(), ago)),
+        ("clock skew", or_dash(node.clock_skew_ms.map(|skew| format!("{skew}ms")))),
+        ("agent", or_dash(report.map(|report| &report.agent_version))),
+        ("wireguard", or_dash(report.map(|report| word(&report.implementation)))),
+        (
+            "mtu",
+            or_dash(report.map(|report| format!("{} over {}", report.mtu, report.underlay_mtu))),
+        ),
+        ("handshakes", format!("{}/{}", health.handshakes, health.peers)),
+        ("problems", complaints),
+    ];
+    if let Some(waits) = removal::waits_for(node, status) {
+        lines.push(("leaves after", waits));
+    }
+    let peers = active_peers(node, status).map(|peer| {
+        let measured = measured(node, peer.node.id);
+        vec![
+            peer.node.name.to_string(),
+            peer.node.endpoint.to_string(),
+            measured.and_then(|peer| peer.handshake_age_s).map_or_else(|| "never".into(), ago),
+            or_dash(measured.and_then(|peer| peer.rtt_us).map(status::rtt)),
+            or_dash(measured.map(|peer| peer.rx_bytes)),
+            or_dash(measured.map(|peer| peer.tx_bytes)),
+        ]
+    });
+    let header = ["peer", "endpoint", "handshake", "rtt", "rx bytes", "tx bytes"];
+    format!("{}\n{}", details(lines), table(&header, peers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::tests::healthy;
+
+    #[test]
+    fn an_endpoint_is_an_ipv6_address_and_a_port() {
+        assert!(parse_endpoint("[2001:db8::1]:51820").is_ok());
+        for (bad, why) in [
+            ("192.0.2.1:51820", "IPv6"),
+            ("2001:db8::1", "[ADDRESS]:PORT"),
+            ("n1.example:51820", "[ADDRESS]:PORT"),
+        ] {
+            assert!(parse_endpoint(bad).expect_err(bad).contains(why), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_status_of_a_node_shows_each_peer_as_it_sees_it() {
+        let mut status = healthy(3);
+        status.nodes[0].report.as_mut().expect("report").peers.remove(1);
+        let text = status_of(&status.nodes[0], &status);
+        let line = |start: &str| {
+            let found = text.lines().find(|line| line.starts_with(start)).expect(start);
+            found.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(line("n2"), "n2 [2001:db8::2]:51820 60s ago 0.50ms 1 1");
+        assert_eq!(line("n3"), "n3 [2001:db8::3]:51820 never - - -");
+        assert_eq!(line("mtu"), "mtu 1420 over 1500");
+    }
+}

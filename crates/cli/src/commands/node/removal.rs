@@ -1,0 +1,157 @@
+//! `sextant node remove`: the leave of a node, and whom it waits for.
+
+use std::time::Duration;
+
+use sextant_api::{
+    Client,
+    resource::{
+        node::NodePhase,
+        status::{NodeStatus, Status},
+    },
+};
+use sextant_model::NodeId;
+
+use crate::{
+    exit::{Exit, Failure},
+    health::{active_peers, events_behind, in_contact},
+    lookup,
+    output::Output,
+};
+
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long `node remove` stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Only until the leave has begun.
+    No,
+    /// Until the node is released.
+    Released,
+    /// Until the node is released or the time is over.
+    AtMost(Duration),
+}
+
+/// Starts the leave and waits for its end as long as `wait` says.
+pub async fn remove(
+    client: &Client,
+    wanted: &str,
+    yes: bool,
+    wait: Wait,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let id = lookup::node_id(client, wanted).await?;
+    let found = client.node(id).await?;
+    let name = found.value.name.clone();
+    // A second call only goes on waiting for the leave that has begun.
+    let mut node = found.value;
+    if node.phase == NodePhase::Active {
+        let question = format!("Remove node \"{name}\" ({id}) from its network?");
+        if let Some(exit) = output.confirmed(yes, &question).await? {
+            return Ok(exit);
+        }
+        node = client.remove_node(id, found.etag.as_deref()).await?;
+        output.note(&format!("node \"{name}\" is withdrawn; its peers drop it now"));
+    } else {
+        let phase = crate::output::word(&node.phase);
+        output.note(&format!("node \"{name}\" is {phase} already"));
+    }
+    let released = until_released(client, id, output);
+    let is_released = match wait {
+        Wait::No => None,
+        Wait::Released => Some(released.await.map(|()| true)?),
+        Wait::AtMost(timeout) => match tokio::time::timeout(timeout, released).await {
+            Ok(ended) => Some(ended.map(|()| true)?),
+            Err(_) => Some(false),
+        },
+    };
+    match is_released {
+        None => {}
+        Some(true) => {
+            node.phase = NodePhase::Released;
+            output.note(&format!("node \"{name}\" is released"));
+        }
+        Some(false) => output.note(&format!(
+            "node \"{name}\" is not released yet; it goes on leaving by itself, `sextant node \
+             status {id}` says what it waits for"
+        )),
+    }
+    if output.json {
+        output.json_line(&node)?;
+    }
+    Ok(if is_released == Some(false) { Exit::Finding } else { Exit::Success })
+}
+
+/// Watches the leave and says whom it waits for whenever that changes. Rides out a control plane
+/// that is away: the leave goes on when it is back.
+async fn until_released(client: &Client, id: NodeId, output: &Output) -> Result<(), Failure> {
+    let mut interval = tokio::time::interval(POLL_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut said = String::new();
+    let mut say = |what: String| {
+        if said != what {
+            output.notice(&what);
+            said = what;
+        }
+    };
+    loop {
+        interval.tick().await;
+        match progress(client, id).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(waits)) => say(format!("waiting for {waits}")),
+            Err(failure) if failure.exit() == Exit::Unreachable => {
+                say(format!("{failure}; trying again"));
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// Whom the leave waits for; `None` if it is at its end.
+async fn progress(client: &Client, id: NodeId) -> Result<Option<String>, Failure> {
+    if client.node(id).await?.value.phase == NodePhase::Released {
+        return Ok(None);
+    }
+    let status = client.status().await?;
+    let leaving = status.nodes.iter().find(|node| node.node.id == id);
+    let waits = leaving.and_then(|leaving| waits_for(leaving, &status));
+    Ok(Some(waits.unwrap_or_else(|| "the release".into())))
+}
+
+/// Which nodes have not dropped a leaving node yet; `None` if it is not leaving.
+pub fn waits_for(leaving: &NodeStatus, status: &Status) -> Option<String> {
+    if leaving.node.phase != NodePhase::Withdrawn {
+        return None;
+    }
+    let behind: Vec<String> = active_peers(leaving, status)
+        .filter_map(|peer| {
+            let why = match peer.lag {
+                _ if !in_contact(peer) => "out of contact".into(),
+                Some(0) => return None,
+                lag => events_behind(lag.unwrap_or_default()),
+            };
+            Some(format!("{} ({why})", peer.node.name))
+        })
+        .collect();
+    Some(if behind.is_empty() { "the release".into() } else { behind.join(", ") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::tests::healthy;
+
+    #[test]
+    fn a_leaving_node_waits_for_those_who_have_not_dropped_it() {
+        let mut status = healthy(5);
+        assert_eq!(waits_for(&status.nodes[0], &status), None);
+        status.nodes[0].node.phase = NodePhase::Withdrawn;
+        assert_eq!(waits_for(&status.nodes[0], &status).as_deref(), Some("the release"));
+        status.nodes[1].lag = Some(1);
+        status.nodes[2].contact_age_s = Some(3700);
+        status.nodes[3].contact_age_s = None;
+        assert_eq!(
+            waits_for(&status.nodes[0], &status).as_deref(),
+            Some("n2 (1 event behind), n3 (out of contact), n4 (out of contact)")
+        );
+    }
+}

@@ -1,0 +1,162 @@
+//! `sextant status`, and the table of nodes that `node status` shares.
+
+use std::{io::IsTerminal, time::Duration};
+
+use clap::Args;
+use sextant_api::resource::status::{NodeStatus, Status};
+
+use crate::{
+    args::{Globals, examples},
+    connection::connect,
+    duration::ago,
+    exit::{Exit, Failure},
+    health::{NodeHealth, all_well},
+    output::{Output, details, or_dash, table, word},
+};
+
+/// Time between two looks of `--watch`.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The beginning of `sextant status --help`.
+pub const ABOUT: &str = "\
+    Show how the platform is doing.\n\nExits 0 if every active node reported less \
+    than 30 s ago, has applied every event and has no problem; 1 otherwise.";
+
+/// Arguments of `sextant status`.
+#[derive(Args, Debug)]
+#[command(
+    after_long_help = examples(&["sextant status", "sextant status --watch", "sextant status --json"])
+)]
+pub struct StatusArgs {
+    /// Look again every two seconds, until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// Looks once, or again and again.
+pub async fn run(args: &StatusArgs, globals: &Globals, output: &Output) -> Result<Exit, Failure> {
+    let client = connect(globals).await?;
+    if !args.watch {
+        let status = client.status().await?;
+        output.show(&status, described)?;
+        return Ok(verdict(&status));
+    }
+    let mut interval = tokio::time::interval(WATCH_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let on_terminal = std::io::stdout().is_terminal();
+    loop {
+        interval.tick().await;
+        match client.status().await {
+            Ok(status) => output.show(&status, |status| {
+                // On a terminal each look replaces the one before.
+                let clear = if on_terminal { "\u{1b}[H\u{1b}[2J" } else { "" };
+                format!("{clear}{}\n", described(status))
+            })?,
+            Err(error) => {
+                let failure = Failure::from(error);
+                if failure.exit() != Exit::Unreachable {
+                    return Err(failure);
+                }
+                output.notice(&format!("{failure}; trying again"));
+            }
+        }
+    }
+}
+
+/// 0 or 1, as documented.
+pub fn verdict(status: &Status) -> Exit {
+    if all_well(status) { Exit::Success } else { Exit::Finding }
+}
+
+fn described(status: &Status) -> String {
+    let projections = status.projections.iter().map(|projection| {
+        let behind = status.settled - projection.checkpoint;
+        let behind = if behind > 0 { format!(" ({behind} behind)") } else { String::new() };
+        format!("{} {}{behind}", projection.name, projection.checkpoint)
+    });
+    let platform = details([
+        ("epoch", status.epoch.to_string()),
+        ("settled", status.settled.to_string()),
+        ("projections", projections.collect::<Vec<_>>().join(", ")),
+        ("server", format!("{} at {}", status.version, status.now)),
+    ]);
+    if status.nodes.is_empty() {
+        return format!("{platform}\nno nodes yet; invite one with `sextant token create`\n");
+    }
+    format!("{platform}\n{}", nodes(status))
+}
+
+/// A row for each node.
+pub fn nodes(status: &Status) -> String {
+    const HEADER: [&str; 9] = [
+        "name",
+        "phase",
+        "address",
+        "revision",
+        "lag",
+        "contact",
+        "handshakes",
+        "worst rtt",
+        "problems",
+    ];
+    table(&HEADER, status.nodes.iter().map(|node| row(node, status)))
+}
+
+fn row(node: &NodeStatus, status: &Status) -> Vec<String> {
+    let health = NodeHealth::of(node, status);
+    vec![
+        node.node.name.to_string(),
+        word(&node.node.phase),
+        or_dash(node.node.addresses.iter().next()),
+        or_dash(node.revision),
+        or_dash(node.lag),
+        node.contact_age_s.map_or_else(|| "never".into(), ago),
+        format!("{}/{}", health.handshakes, health.peers),
+        or_dash(health.worst_rtt_us.map(rtt)),
+        if health.complaints.is_empty() { "-".into() } else { health.complaints.join("; ") },
+    ]
+}
+
+/// A round trip in milliseconds.
+pub fn rtt(microseconds: u32) -> String {
+    format!("{:.2}ms", f64::from(microseconds) / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::tests::{healthy, report};
+
+    #[test]
+    fn the_table_shows_each_node_and_what_ails_it() {
+        let mut status = healthy(3);
+        status.nodes[1].lag = Some(4);
+        status.nodes[2].contact_age_s = None;
+        report(&mut status, 0).peers[0].handshake_age_s = None;
+        let text = nodes(&status);
+        let squeezed: Vec<String> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(
+            squeezed,
+            [
+                "NAME PHASE ADDRESS REVISION LAG CONTACT HANDSHAKES WORST RTT PROBLEMS",
+                "n1 active fd00:0:0:1::1 9 0 3s ago 1/2 0.50ms -",
+                "n2 active fd00:0:0:2::1 9 4 3s ago 2/2 0.50ms 4 events behind",
+                "n3 active fd00:0:0:3::1 9 0 never 2/2 0.50ms never reported",
+            ]
+        );
+        assert_eq!(verdict(&status), Exit::Finding);
+        assert_eq!(verdict(&healthy(3)), Exit::Success);
+    }
+
+    #[test]
+    fn a_projection_that_is_behind_shows_by_how_much() {
+        let mut status = healthy(0);
+        status.projections[0].checkpoint = 7;
+        let text = described(&status);
+        assert!(text.contains("nodes 7 (2 behind)"), "{text}");
+        assert!(text.contains("sextant token create"), "{text}");
+    }
+}

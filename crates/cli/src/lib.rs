@@ -1,0 +1,66 @@
+//! The operator's command line: a thin layer over the typed API client.
+//!
+//! A command reads what it needs, does one thing and says what happened: results on standard
+//! output (a table, or JSON with `--json`), notes and errors on standard error, and the rest in
+//! the exit code ([`exit::Exit`]).
+
+pub mod args;
+mod commands;
+pub mod connection;
+pub mod context;
+pub mod doctor;
+pub mod duration;
+pub mod exit;
+mod health;
+mod lookup;
+mod output;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::Parser;
+
+use crate::{
+    args::Cli,
+    exit::{Exit, Failure},
+    output::Output,
+};
+
+/// Runs one command line, `arguments[0]` being the program's name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, not errors; a closed pipe is not worth a word.
+            let _ = error.print();
+            let exit = if error.use_stderr() { Exit::BadInput } else { Exit::Success };
+            return exit.into();
+        }
+    };
+    let output = Output::new(cli.globals.json);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let failure = Failure::BadInput(format!("cannot start: {error}"));
+            output.failure(&failure);
+            return failure.exit().into();
+        }
+    };
+    let ended = runtime.block_on(until_interrupted(&cli, &output));
+    // A prompt may still wait for its answer; nobody waits for it any more.
+    runtime.shutdown_background();
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit().into()
+        }
+    }
+}
+
+async fn until_interrupted(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
+    tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+        ended = commands::run(cli, output) => ended,
+    }
+}

@@ -1,0 +1,199 @@
+//! What a command says: results on standard output, notes and errors on standard error.
+
+use std::io::{BufRead, IsTerminal, Stderr, Stdout, Write};
+
+use comfy_table::{Table, presets};
+use serde::Serialize;
+
+use crate::exit::{Exit, Failure};
+
+/// Where and how a command says what it has to say.
+#[derive(Debug)]
+pub struct Output {
+    /// In JSON.
+    pub json: bool,
+    stdout: Stdout,
+    stderr: Stderr,
+}
+
+impl Output {
+    /// In JSON or for people.
+    pub fn new(json: bool) -> Self {
+        Self { json, stdout: std::io::stdout(), stderr: std::io::stderr() }
+    }
+
+    /// Writes `text` as it is to standard output.
+    pub fn text(&self, text: &str) -> Result<(), Failure> {
+        let mut stdout = self.stdout.lock();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Failure::Output)
+    }
+
+    /// Writes one line.
+    pub fn line(&self, line: &str) -> Result<(), Failure> {
+        self.text(&format!("{line}\n"))
+    }
+
+    /// Writes `value` as one line of JSON.
+    pub fn json_line(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let line = serde_json::to_string(value).map_err(|error| Failure::Output(error.into()))?;
+        self.line(&line)
+    }
+
+    /// Writes `value` as JSON if that is wanted, else what `text` makes of it.
+    pub fn show<T: Serialize>(
+        &self,
+        value: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<(), Failure> {
+        if self.json { self.json_line(value) } else { self.text(&text(value)) }
+    }
+
+    /// Says something beside the result, for people only.
+    pub fn note(&self, note: &str) {
+        if !self.json {
+            let _ = writeln!(self.stderr.lock(), "{}", printable(note));
+        }
+    }
+
+    /// Says what happens during a long command, to people and programs.
+    pub fn notice(&self, notice: &str) {
+        let mut stderr = self.stderr.lock();
+        let _ = if self.json {
+            writeln!(stderr, "{}", serde_json::json!({ "notice": notice }))
+        } else {
+            writeln!(stderr, "{}", printable(notice))
+        };
+    }
+
+    /// Says why it did not work.
+    pub fn failure(&self, failure: &Failure) {
+        if failure.is_quiet() {
+            return;
+        }
+        let mut stderr = self.stderr.lock();
+        let _ = match serde_json::to_string(&failure.report()) {
+            Ok(report) if self.json => writeln!(stderr, "{report}"),
+            _ => writeln!(stderr, "error: {}", printable(&failure.to_string())),
+        };
+    }
+
+    /// Asks whether to go on. Without a terminal nobody can answer, and that is an error.
+    pub async fn confirm(&self, question: &str) -> Result<bool, Failure> {
+        if !std::io::stdin().is_terminal() || !self.stderr.is_terminal() {
+            return Err(Failure::BadInput(format!(
+                "nobody can answer \"{question}\" here; give --yes to go ahead"
+            )));
+        }
+        let prompt = format!("{} [y/N] ", printable(question));
+        let answer = tokio::task::spawn_blocking(move || {
+            write!(std::io::stderr(), "{prompt}")?;
+            let mut answer = String::new();
+            std::io::stdin().lock().read_line(&mut answer).map(|_| answer)
+        })
+        .await;
+        let answer = answer.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        let answer = answer
+            .map_err(|error| Failure::BadInput(format!("cannot read the answer: {error}")))?;
+        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    }
+
+    /// Goes on if `yes` was given or the question is answered so; else the exit to take.
+    pub async fn confirmed(&self, yes: bool, question: &str) -> Result<Option<Exit>, Failure> {
+        if yes || self.confirm(question).await? {
+            return Ok(None);
+        }
+        self.note("nothing was changed");
+        Ok(Some(Exit::Finding))
+    }
+}
+
+/// A table without lines: a header in capitals, columns two spaces apart.
+pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(header.iter().map(|title| title.to_uppercase()).collect::<Vec<_>>());
+    for row in rows {
+        table.add_row(row.iter().map(|cell| printable(cell)).collect::<Vec<_>>());
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.lines().fold(String::new(), |text, line| text + line.trim_end() + "\n")
+}
+
+/// Names and values under each other.
+pub fn details<'a>(lines: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    let lines: Vec<(&str, String)> = lines.into_iter().collect();
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or_default() + 2;
+    lines.iter().fold(String::new(), |text, (name, value)| {
+        text + format!("{name:<width$}{}", printable(value)).trim_end() + "\n"
+    })
+}
+
+/// `text` without anything that a terminal would obey: what nodes and servers say is shown, not run.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// The word an API type is written as.
+pub fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(other) => other.to_string(),
+        Err(_) => String::from("?"),
+    }
+}
+
+/// Several words, or a dash.
+pub fn listed<T: Serialize>(values: &[T]) -> String {
+    let words: Vec<String> = values.iter().map(word).collect();
+    if words.is_empty() { "-".into() } else { words.join(",") }
+}
+
+/// The value, or a dash.
+pub fn or_dash(value: Option<impl std::fmt::Display>) -> String {
+    value.map_or_else(|| "-".into(), |value| value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sextant_model::{IpStackMode, NodeRole};
+
+    #[test]
+    fn tables_line_up_and_carry_no_trailing_space() {
+        let rows = [vec!["n1".into(), "-".into()], vec!["worker-12".into(), "fd00::1".into()]];
+        let text = table(&["name", "address"], rows);
+        assert_eq!(text, "NAME       ADDRESS\nn1         -\nworker-12  fd00::1\n");
+        assert_eq!(table(&["name"], []), "NAME\n");
+    }
+
+    #[test]
+    fn details_line_up() {
+        let text =
+            details([("id", "7".into()), ("prefix", "fd00::/48".into()), ("x", String::new())]);
+        assert_eq!(text, "id      7\nprefix  fd00::/48\nx\n");
+    }
+
+    #[test]
+    fn what_others_say_cannot_drive_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb\\nc");
+        let text = table(&["problem"], [vec!["x\u{9b}31m\r".into()]]);
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+    }
+
+    #[test]
+    fn api_words_are_those_of_the_wire() {
+        assert_eq!(word(&IpStackMode::Ipv6), "ipv6");
+        assert_eq!(listed(&[NodeRole::Worker, NodeRole::Edge]), "worker,edge");
+        assert_eq!(listed::<NodeRole>(&[]), "-");
+    }
+}

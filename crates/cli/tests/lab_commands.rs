@@ -1,0 +1,213 @@
+//! The commands against a whole platform in a lab. Needs root or user namespaces, and the programs
+//! of the workspace beside this one.
+
+use std::{
+    io::{BufRead, BufReader},
+    ops::ControlFlow,
+    path::Path,
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+use sextant_lab::{
+    Lab, Programs, Progress, ScratchDirectory, Size, Target, interrupt::Interrupt, wait::until,
+};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A lab with an operator in front of it.
+struct Desk {
+    lab: Lab,
+    home: tempfile::TempDir,
+    // Takes the lab down, so it goes last.
+    _place: ScratchDirectory,
+}
+
+struct Ended {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl std::fmt::Debug for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "exit {}\n{}{}", self.code, self.stdout, self.stderr)
+    }
+}
+
+impl Desk {
+    fn new(nodes: u16) -> Self {
+        let place = ScratchDirectory::new().expect("make");
+        let program = Path::new(env!("CARGO_BIN_EXE_sextant"));
+        let programs = Programs::in_directory(program.parent().expect("a directory"));
+        let size = Size { nodes, replicas: 2 };
+        let (interrupt, progress) = (Interrupt::never(), Progress::start());
+        let lab = Lab::up(place.directory(), programs, size, interrupt, progress);
+        let home = tempfile::tempdir().expect("folder");
+        Self { lab: lab.expect("the lab comes up"), home, _place: place }
+    }
+
+    fn sextant(&self, arguments: &str) -> Command {
+        let lab = self.lab.description();
+        let urls: Vec<&str> = lab.api_urls.iter().map(url::Url::as_str).collect();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sextant"));
+        command
+            .args(arguments.split_whitespace())
+            .current_dir(self.home.path())
+            .env_clear()
+            .env("XDG_CONFIG_HOME", self.home.path())
+            .env("SEXTANT_API_URLS", urls.join(","))
+            .env("SEXTANT_TOKEN_FILE", &lab.admin_token_file)
+            .env("SEXTANT_CA_FILE", &lab.ca_file)
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &str) -> Ended {
+        let Output { status, stdout, stderr } = self.sextant(arguments).output().expect("started");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        Ended {
+            code: status.code().expect("an exit code"),
+            stdout: text(stdout),
+            stderr: text(stderr),
+        }
+    }
+
+    /// Runs what must work.
+    fn done(&self, arguments: &str) -> String {
+        let ended = self.run(arguments);
+        assert_eq!(ended.code, 0, "{arguments}: {ended:?}");
+        ended.stdout
+    }
+
+    fn json(&self, arguments: &str) -> Value {
+        serde_json::from_str(&self.done(&format!("{arguments} --json"))).expect("JSON")
+    }
+
+    /// Runs what must fail with `code`, and returns what it says.
+    fn refused(&self, code: i32, arguments: &str) -> String {
+        let ended = self.run(arguments);
+        assert_eq!(ended.code, code, "{arguments}: {ended:?}");
+        assert!(ended.stderr.starts_with("error: "), "{arguments}: {ended:?}");
+        ended.stderr
+    }
+
+    /// Runs again until the exit code is `code`.
+    fn until(&self, code: i32, arguments: &str) -> Ended {
+        until(arguments, LIMIT, self.lab.interrupt(), || {
+            let ended = self.run(arguments);
+            Ok(if ended.code == code {
+                ControlFlow::Break(ended)
+            } else {
+                ControlFlow::Continue(format!("{ended:?}"))
+            })
+        })
+        .expect("in time")
+    }
+}
+
+#[test]
+fn networks_and_tokens_are_managed_by_name_with_the_documented_exit_codes() {
+    let desk = Desk::new(1);
+    assert!(desk.done("network list").contains("mesh"));
+    desk.done("network create spare --prefix fd12:3456:789a::/48");
+    assert!(desk.refused(6, "network create spare").contains("name-taken"));
+    assert!(desk.refused(4, "network create x --ip-stack-mode dual").contains("not supported"));
+    assert!(desk.refused(4, "network create x --prefix 10.0.0.0/8").contains("IPv6 only"));
+    assert!(desk.refused(2, "token create --node n9").contains("mesh, spare"));
+    assert_eq!(desk.json("network rename spare second")["name"], "second");
+    desk.refused(5, "network show spare");
+    assert!(desk.refused(2, "network delete second").contains("--yes"));
+    desk.done("network delete second --yes");
+    assert!(desk.refused(6, "network delete mesh --yes").contains("network-in-use"));
+
+    let token = desk.done("token create --node n9 --role edge --expires-in 15m");
+    assert!(token.starts_with("sxe_") && token.lines().count() == 1, "{token}");
+    let invited = desk.json("token create --node n8 --output n8.token");
+    assert!(invited["token"].is_null(), "a token goes to one place: {invited}");
+    let id = invited["id"].as_str().expect("id");
+    desk.done(&format!("token revoke {id}"));
+    assert!(desk.done("token list").lines().any(|line| line.contains("revoked")));
+    desk.refused(5, "token revoke 0198f7a2-4c1e-7c55-8a5d-0d3f6c1b2a9e");
+
+    let made = desk.json("api-token create eyes --role viewer --expires-in 1h --output eyes");
+    desk.done("--token-file eyes node list");
+    assert!(desk.refused(4, "--token-file eyes network create x").contains("forbidden"));
+    desk.done(&format!("api-token revoke {}", made["id"].as_str().expect("id")));
+    assert!(desk.refused(4, "--token-file eyes node list").contains("revoked"));
+    assert_eq!(desk.run("--token-file eyes doctor").code, 2);
+
+    assert!(desk.refused(4, "node set-endpoint n1 [fe80::1]:1").contains("endpoint-unusable"));
+    desk.refused(5, "node show n7");
+    assert!(desk.done("events --type network-renamed").contains("now second"));
+    assert_eq!(desk.done("events --tail 2").lines().count(), 2);
+}
+
+#[test]
+fn a_leave_is_waited_for_and_a_sick_platform_is_told_from_a_healthy_one() {
+    let mut desk = Desk::new(3);
+    desk.until(0, "status");
+    let healthy = desk.until(0, "doctor");
+    assert!(healthy.stdout.ends_with("all is well\n"), "{healthy:?}");
+
+    // A node that does not drop it holds the leave up, and is named.
+    desk.lab.kill(&Target::Host("n2".into())).expect("kill");
+    let held = desk.run("node remove n3 --yes --wait --timeout 2s");
+    assert_eq!(held.code, 1, "{held:?}");
+    assert!(held.stderr.contains("waiting for n2 (1 event behind)"), "{held:?}");
+    assert!(desk.done("node status n3").contains("n2 (1 event behind)"));
+    desk.lab.start(&Target::Host("n2".into())).expect("start");
+    let left = desk.run("node remove n3 --wait --timeout 60s");
+    assert_eq!(left.code, 0, "{left:?}");
+    assert!(left.stderr.contains("is withdrawn already"), "{left:?}");
+    assert!(left.stderr.contains("is released"), "{left:?}");
+    desk.refused(5, "node show n3");
+    assert_eq!(desk.json("node list").as_array().expect("nodes").len(), 2);
+    let last = desk.done("events --tail 1");
+    assert!(last.contains("node-released") && last.contains("node/n3"), "{last}");
+
+    desk.lab.kill(&Target::Host("c1".into())).expect("kill");
+    desk.until(0, "status");
+    let sick = desk.until(1, "doctor");
+    let gone = desk.lab.description().api_urls[0].as_str();
+    assert!(sick.stdout.contains("Connection refused") && sick.stdout.contains(gone), "{sick:?}");
+    desk.lab.kill(&Target::Host("c2".into())).expect("kill");
+    desk.refused(3, "status");
+    assert_eq!(desk.run("doctor").code, 2);
+}
+
+#[test]
+fn followed_events_come_once_each_across_a_restart_of_the_control_plane() {
+    let mut desk = Desk::new(1);
+    let listing = desk.done("events --tail 1 --json");
+    let bookmark: Value =
+        serde_json::from_str(listing.lines().last().expect("line")).expect("JSON");
+    let from = bookmark["cursor"].as_str().expect("cursor");
+    let follow = format!("events --follow --after {from} --json --type network-created --limit 2");
+    let mut command = desk.sextant(&follow);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.expect("started");
+    let mut notices = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let mut frames = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut next = || loop {
+        let line = frames.next().expect("a line").expect("text");
+        let frame: Value = serde_json::from_str(&line).expect("JSON");
+        if frame["frame"] == "event" {
+            break frame["event"]["payload"]["name"].clone();
+        }
+    };
+    desk.done("network create before");
+    assert_eq!(next(), "before");
+    for replica in ["c1", "c2"] {
+        desk.lab.kill(&Target::Host(replica.into())).expect("kill");
+    }
+    let notice = notices.next().expect("a notice").expect("text");
+    assert!(notice.contains("interrupted"), "{notice}");
+    desk.lab.start(&Target::Host("c2".into())).expect("start");
+    desk.done("network create after");
+    assert_eq!(next(), "after");
+    assert_eq!(child.wait().expect("ended").code(), Some(0));
+    let notice = notices.next().expect("a notice").expect("text");
+    assert!(notice.contains("connected again"), "{notice}");
+}

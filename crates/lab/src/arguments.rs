@@ -1,0 +1,118 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, value_parser};
+use sextant_lab::Target;
+
+/// Runs a whole Sextant platform on this machine: nodes and control plane replicas are network
+/// namespaces joined by a bridge, and everything in them is real. The machine's own network is not
+/// touched.
+#[derive(Debug, Parser)]
+#[command(name = "sextant-lab", version, after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Directory of the lab [default: /tmp/sextant-lab-UID]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sextant-lab up --nodes 5              bring up five nodes and two control plane replicas
+  sextant-lab ping                      ping every pair of nodes over the mesh
+  sextant-lab exec n1 -- wg show        look at WireGuard on node n1
+  sextant-lab stop postgres             take the database away; the mesh goes on
+  sextant-lab kill n2                   kill the agent of n2; WireGuard stays
+  sextant-lab start n2                  start it again
+  sextant-lab down                      remove everything that `up` made";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Bring a lab up and return when its mesh has converged; everything keeps running
+    #[command(after_help = "Example: sextant-lab up --nodes 5 --replicas 3 --dir /tmp/lab")]
+    Up {
+        /// How many nodes, n1, n2 and so on
+        #[arg(long, default_value_t = 3, value_parser = value_parser!(u16).range(1..=200))]
+        nodes: u16,
+        /// How many replicas of the control plane, c1, c2 and so on
+        #[arg(long, default_value_t = 2, value_parser = value_parser!(u16).range(1..=9))]
+        replicas: u16,
+    },
+    /// Remove everything that `up` made, also after a crash
+    Down,
+    /// Run a command on a host of the lab and return its exit code
+    #[command(after_help = "Example: sextant-lab exec n1 -- ping -6 -c 3 fd5e::1")]
+    Exec {
+        /// n1, c1 or switch
+        host: String,
+        /// The command and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Add one more node to a running lab and wait until it has joined
+    #[command(after_help = "Example: sextant-lab add-node berlin-1")]
+    AddNode {
+        /// Its name; the next of n1, n2 and so on if absent
+        name: Option<String>,
+    },
+    /// Ask a daemon to end; namespaces and WireGuard stay
+    #[command(after_help = "Example: sextant-lab stop c1")]
+    Stop(DaemonArguments),
+    /// Start a daemon that was stopped or killed
+    #[command(after_help = "Example: sextant-lab start postgres")]
+    Start(DaemonArguments),
+    /// Kill a daemon without asking (SIGKILL); namespaces and WireGuard stay
+    #[command(after_help = "Example: sextant-lab kill n2")]
+    Kill(DaemonArguments),
+    /// Show every daemon and what the control plane knows of the nodes
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ping every ordered pair of nodes over the mesh; exit code 1 if a pair does not answer
+    Ping {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the log of a host's daemon
+    #[command(after_help = "Example: sextant-lab logs n1 | tail")]
+    Logs {
+        /// n1, c1 or postgres
+        host: String,
+    },
+    /// Show in a few minutes what the mesh does and what it survives
+    Demo {
+        /// How many nodes
+        #[arg(long, default_value_t = 3, value_parser = value_parser!(u16).range(2..=50))]
+        nodes: u16,
+        /// Leave the lab running at the end
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Be a host of a lab
+    #[command(hide = true)]
+    Hold {
+        /// Its name, for whoever looks at the process list
+        name: String,
+    },
+    /// Run a command with a Postgres server that its tests share
+    #[command(hide = true)]
+    ScratchPostgres {
+        /// The command and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+/// Which daemon.
+#[derive(Debug, Args)]
+pub struct DaemonArguments {
+    /// The host it runs on (n1, c1), or postgres
+    pub target: Target,
+}

@@ -1,0 +1,139 @@
+//! What can go wrong with a lab.
+
+use std::{io, path::PathBuf, time::Duration};
+
+/// Result of everything that touches a lab.
+pub type Result<T, E = LabError> = std::result::Result<T, E>;
+
+/// Why a lab command failed, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    /// A file could not be read, written or removed.
+    #[error("cannot {action} \"{path}\": {source}", path = path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A program is not installed.
+    #[error("\"{program}\" was not found in {places}; {remedy}")]
+    MissingProgram {
+        /// Its name.
+        program: String,
+        /// Where it was looked for.
+        places: String,
+        /// How to get it.
+        remedy: &'static str,
+    },
+    /// A program could not be started.
+    #[error("cannot start \"{program}\": {source}")]
+    Spawn {
+        /// Its name.
+        program: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A program ran and said no.
+    #[error("\"{command}\" failed ({status}): {output}")]
+    Command {
+        /// The command line.
+        command: String,
+        /// How it ended.
+        status: String,
+        /// The end of what it wrote.
+        output: String,
+    },
+    /// A condition did not come true in time.
+    #[error("gave up waiting for {what} after {} s: {state}", limit.as_secs())]
+    Timeout {
+        /// What was waited for.
+        what: String,
+        /// For how long.
+        limit: Duration,
+        /// What was seen last.
+        state: String,
+    },
+    /// A daemon ended by itself.
+    #[error("{what} ended; the end of its log \"{log}\":\n{tail}", log = log.display())]
+    Died {
+        /// Which process.
+        what: String,
+        /// Its log.
+        log: PathBuf,
+        /// The last lines of it.
+        tail: String,
+    },
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+    /// The directory cannot hold a lab.
+    #[error("\"{path}\" cannot hold a lab: {reason}", path = path.display())]
+    UnusableDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// There is no lab, or only half of one.
+    #[error("no lab is running in \"{path}\"; run `sextant-lab up` first", path = path.display())]
+    NoLab {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A host of that name does not exist.
+    #[error("no host \"{name}\" in this lab; there are: {known}")]
+    UnknownHost {
+        /// The name given.
+        name: String,
+        /// The names that exist.
+        known: String,
+    },
+    /// A name for a new node is not usable.
+    #[error("\"{name}\" cannot be a node's name: {reason}")]
+    UnusableName {
+        /// The name given.
+        name: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A daemon is already running, or not running.
+    #[error("{what} is {state}")]
+    WrongState {
+        /// Which daemon.
+        what: String,
+        /// What it is, and the remedy.
+        state: &'static str,
+    },
+    /// A file holds something else than expected.
+    #[error("\"{path}\" is not readable as {what}: {source}", path = path.display())]
+    Malformed {
+        /// Expected content.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Where it stops making sense.
+        source: serde_json::Error,
+    },
+    /// The control plane refused or could not be reached.
+    #[error("cannot {action}: {reason}")]
+    ControlPlane {
+        /// What was asked of it.
+        action: String,
+        /// Its answer.
+        reason: String,
+    },
+}
+
+impl LabError {
+    /// For `map_err` on file operations.
+    pub(crate) fn file(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File { action, path, source }
+    }
+}

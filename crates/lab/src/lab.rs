@@ -1,0 +1,234 @@
+//! A lab that this process may change.
+
+use std::{collections::BTreeMap, net::Ipv6Addr, net::TcpListener, str::FromStr};
+
+use rustix::process::Signal;
+use sextant_model::{DnsLabel, NetworkId};
+
+use crate::{
+    description::LabDescription,
+    directory::{Claim, LabDirectory},
+    error::{LabError, Result},
+    host::{self, Host},
+    interrupt::Interrupt,
+    operator::Operator,
+    postgres,
+    process::{self, LabId},
+    programs::Programs,
+    progress::Progress,
+    underlay,
+};
+
+/// A running lab, claimed by this process. Dropping it leaves everything running.
+#[derive(Debug)]
+pub struct Lab {
+    pub(crate) directory: LabDirectory,
+    pub(crate) programs: Programs,
+    pub(crate) description: LabDescription,
+    pub(crate) interrupt: Interrupt,
+    pub(crate) progress: Progress,
+    /// Ports taken for replicas that have not been started yet.
+    pub(crate) reserved: BTreeMap<String, TcpListener>,
+    _claim: Claim,
+}
+
+/// A daemon that can be stopped, started and killed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The control plane's database.
+    Postgres,
+    /// The agent or the replica on this host.
+    Host(String),
+}
+
+impl FromStr for Target {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        Ok(match text {
+            "postgres" => Self::Postgres,
+            host => Self::Host(host.to_owned()),
+        })
+    }
+}
+
+impl Lab {
+    /// Makes an empty lab: a directory and the switch.
+    pub fn create(
+        directory: LabDirectory,
+        programs: Programs,
+        interrupt: Interrupt,
+        progress: Progress,
+    ) -> Result<Self> {
+        host::check_system()?;
+        let lab_id = LabId::new(*uuid::Uuid::new_v4().as_bytes());
+        let program = programs.lab()?;
+        let claim = directory.create(&lab_id)?;
+        let switch = host::start(&lab_id, &directory, &program, "switch", None, &interrupt)?;
+        underlay::build(&lab_id, &switch)?;
+        let description = LabDescription {
+            mode: switch.mode,
+            binaries: programs.directory().to_owned(),
+            network: DnsLabel::new("mesh").expect("a valid label"),
+            network_id: None,
+            api_urls: Vec::new(),
+            admin_token_file: directory.control().join("admin-token"),
+            ca_file: directory.control().join("ca.crt"),
+            postgres_url: String::new(),
+            postgres_pid: None,
+            underlay: underlay::prefix(&lab_id),
+            switch: switch.holder,
+            replicas: Vec::new(),
+            nodes: Vec::new(),
+            lab_id,
+        };
+        let reserved = BTreeMap::new();
+        let lab =
+            Self { directory, programs, description, interrupt, progress, reserved, _claim: claim };
+        lab.save()?;
+        Ok(lab)
+    }
+
+    /// Takes over the lab in `directory`.
+    pub fn open(directory: LabDirectory, interrupt: Interrupt, progress: Progress) -> Result<Self> {
+        let claim = directory.claim()?;
+        let description = LabDescription::read(&directory)?;
+        let programs = Programs::in_directory(&description.binaries);
+        let reserved = BTreeMap::new();
+        Ok(Self { directory, programs, description, interrupt, progress, reserved, _claim: claim })
+    }
+
+    /// What is in it.
+    pub fn description(&self) -> &LabDescription {
+        &self.description
+    }
+
+    /// What stops its waiting.
+    pub fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> &LabDirectory {
+        &self.directory
+    }
+
+    /// Adds a host with a cable to the switch.
+    pub fn add_host(&mut self, name: &str, address: Ipv6Addr) -> Result<Host> {
+        let lab_id = &self.description.lab_id;
+        let switch = self.description.host("switch")?;
+        let program = self.programs.lab()?;
+        let host =
+            host::start(lab_id, &self.directory, &program, name, Some(&switch), &self.interrupt)?;
+        underlay::attach(lab_id, &switch, &host, address)?;
+        Ok(host)
+    }
+
+    /// Plugs a host's cable out or in again.
+    pub fn set_cable(&self, name: &str, plugged: bool) -> Result<()> {
+        let (switch, host) = (self.description.host("switch")?, self.description.host(name)?);
+        underlay::set_cable(&self.description.lab_id, &switch, &host, plugged)
+    }
+
+    /// Starts a daemon that is not running.
+    pub fn start(&mut self, target: &Target) -> Result<()> {
+        if self.pid(target)?.is_some_and(|pid| self.description.lab_id.marks(pid)) {
+            return Err(wrong_state(target, "running already; stop it first"));
+        }
+        match target {
+            Target::Postgres => {
+                self.start_postgres()?;
+                self.await_replicas()
+            }
+            Target::Host(name) if self.replica_index(name).is_ok() => self.start_replica(name),
+            Target::Host(name) => self.start_agent(name),
+        }
+    }
+
+    /// Asks a daemon to end and waits until it has.
+    pub fn stop(&mut self, target: &Target) -> Result<()> {
+        let pid = self.running(target)?;
+        let signal = if *target == Target::Postgres { Signal::INT } else { Signal::TERM };
+        process::stop(&self.description.lab_id, &[pid], signal)?;
+        self.forget(target)
+    }
+
+    /// Ends a daemon without asking (SIGKILL).
+    pub fn kill(&mut self, target: &Target) -> Result<()> {
+        let pid = self.running(target)?;
+        let lab_id = &self.description.lab_id;
+        if *target == Target::Postgres {
+            postgres::kill(lab_id, pid)?;
+        } else {
+            process::signal(lab_id, &[pid], Signal::KILL);
+            process::await_end(lab_id, &[pid], process::GRACE)?;
+        }
+        self.forget(target)
+    }
+
+    /// The network its nodes join, made on first use.
+    pub(crate) fn network_id(&mut self, operator: &Operator) -> Result<NetworkId> {
+        if let Some(id) = self.description.network_id {
+            return Ok(id);
+        }
+        let id =
+            operator.create_network(&self.description.network, self.description.lab_id.as_str())?;
+        self.description.network_id = Some(id);
+        self.save()?;
+        Ok(id)
+    }
+
+    pub(crate) fn save(&self) -> Result<()> {
+        self.description.write(&self.directory.description())
+    }
+
+    pub(crate) fn node_index(&self, name: &str) -> Result<usize> {
+        let position = self.description.nodes.iter().position(|node| node.name == name);
+        position.ok_or_else(|| self.description.unknown(name))
+    }
+
+    pub(crate) fn replica_index(&self, name: &str) -> Result<usize> {
+        let position = self.description.replicas.iter().position(|replica| replica.name == name);
+        position.ok_or_else(|| self.description.unknown(name))
+    }
+
+    fn pid(&self, target: &Target) -> Result<Option<u32>> {
+        let lab = &self.description;
+        Ok(match target {
+            Target::Postgres => lab.postgres_pid,
+            Target::Host(name) => match self.replica_index(name) {
+                Ok(index) => lab.replicas[index].pids.control,
+                Err(_) => lab.nodes[self.node_index(name)?].pids.agent,
+            },
+        })
+    }
+
+    fn running(&self, target: &Target) -> Result<u32> {
+        self.pid(target)?
+            .filter(|pid| self.description.lab_id.marks(*pid))
+            .ok_or_else(|| wrong_state(target, "not running; start it first"))
+    }
+
+    fn forget(&mut self, target: &Target) -> Result<()> {
+        match target {
+            Target::Postgres => self.description.postgres_pid = None,
+            Target::Host(name) => {
+                if let Ok(index) = self.replica_index(name) {
+                    self.description.replicas[index].pids.control = None;
+                } else {
+                    let index = self.node_index(name)?;
+                    self.description.nodes[index].pids.agent = None;
+                }
+            }
+        }
+        self.save()
+    }
+}
+
+fn wrong_state(target: &Target, state: &'static str) -> LabError {
+    let what = match target {
+        Target::Postgres => "Postgres".to_owned(),
+        Target::Host(name) => format!("the daemon on \"{name}\""),
+    };
+    LabError::WrongState { what, state }
+}

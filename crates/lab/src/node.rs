@@ -1,0 +1,109 @@
+//! The nodes of a lab.
+
+use std::{collections::BTreeSet, ffi::OsString, net::Ipv6Addr};
+
+use sextant_model::DnsLabel;
+
+use crate::{
+    description::{NodeDescription, NodePids},
+    directory::{private_directory, write_config, write_private},
+    error::{LabError, Result},
+    lab::Lab,
+    operator::Operator,
+    process::{self, Daemon},
+    underlay,
+};
+
+/// The mesh interface on every node.
+pub const INTERFACE: &str = "sextant0";
+const WIREGUARD_PORT: u16 = 51820;
+
+impl Lab {
+    /// Adds a machine with a fresh enrolment token and starts its agent. Without a name it gets
+    /// the next of `n1`, `n2` and so on. Does not wait for it to join. Returns its name.
+    pub fn add_node(&mut self, operator: &Operator, name: Option<&str>) -> Result<String> {
+        let last = self.description.nodes.iter().map(|node| node.index).max().unwrap_or(0);
+        let index = last + 1;
+        let name = self.new_name(name, index)?;
+        let network_id = self.network_id(operator)?;
+        let token = operator.enrolment_token(network_id, &name)?;
+
+        let name = String::from(name);
+        let address = underlay::node_address(&self.description.lab_id, index);
+        let host = self.add_host(&name, address)?;
+        let directory = self.directory.node(&name);
+        private_directory(&directory)?;
+        write_private(&directory.join("token"), &token)?;
+        let config = self.agent_config(&name, address)?;
+        write_config(&directory.join("agent.toml"), &config)?;
+        self.description.nodes.push(NodeDescription {
+            netns: host.netns(&self.description.lab_id),
+            name: name.clone(),
+            index,
+            underlay: address,
+            overlay: None,
+            prefix: None,
+            pids: NodePids { holder: host.holder, agent: None, wireguard: None },
+        });
+        self.save()?;
+        self.start_agent(&name)?;
+        Ok(name)
+    }
+
+    /// Starts the agent of a node.
+    pub fn start_agent(&mut self, name: &str) -> Result<()> {
+        let mut command = self.description.host(name)?.entry();
+        let config = self.directory.node(name).join("agent.toml");
+        let program = self.programs.agent()?;
+        command.extend([program.into(), "run".into(), "--config".into(), OsString::from(config)]);
+        let log = self.directory.log(name);
+        let daemon = Daemon { command, log: Some(&log), listener: None };
+        let pid = daemon.start(&self.description.lab_id)?;
+        let index = self.node_index(name)?;
+        self.description.nodes[index].pids.agent = Some(pid);
+        self.save()
+    }
+
+    /// Writes down which wireguard-go belongs to which node.
+    pub fn find_wireguard(&mut self) -> Result<()> {
+        let is_wireguard =
+            |pid: &u32| process::program_name(*pid).as_deref() == Some("wireguard-go");
+        let running: Vec<u32> =
+            self.description.lab_id.processes().into_iter().filter(is_wireguard).collect();
+        for node in &mut self.description.nodes {
+            let holder = node.pids.holder;
+            node.pids.wireguard =
+                running.iter().copied().find(|pid| process::same_network(*pid, holder));
+        }
+        self.save()
+    }
+
+    fn new_name(&self, given: Option<&str>, index: u16) -> Result<DnsLabel> {
+        let text = given.map_or_else(|| format!("n{index}"), str::to_owned);
+        let unusable = |reason: String| LabError::UnusableName { name: text.clone(), reason };
+        let name = text.parse::<DnsLabel>().map_err(|error| unusable(error.to_string()))?;
+        let hosts = self.description.hosts();
+        let taken: BTreeSet<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
+        let replica = text.strip_prefix('c').is_some_and(|rest| rest.parse::<u16>().is_ok());
+        if taken.contains(text.as_str()) || text == "postgres" || replica {
+            return Err(unusable("it is taken or reserved; choose another name".to_owned()));
+        }
+        Ok(name)
+    }
+
+    fn agent_config(&self, name: &str, address: Ipv6Addr) -> Result<serde_json::Value> {
+        let directory = self.directory.node(name);
+        Ok(serde_json::json!({
+            "state_dir": directory.join("state"),
+            "api_urls": self.underlay_api_urls()?,
+            "node_name": name,
+            "enrolment_token_file": directory.join("token"),
+            "endpoint": format!("[{address}]:{WIREGUARD_PORT}"),
+            "wireguard": {
+                "interface": INTERFACE,
+                "listen_port": WIREGUARD_PORT,
+                "implementation": "auto",
+            },
+        }))
+    }
+}

@@ -1,0 +1,119 @@
+//! What runs and what does not.
+
+use std::net::Ipv6Addr;
+
+use serde::Serialize;
+use sextant_api::resource::status::Status;
+
+use crate::{description::LabDescription, operator::Operator};
+
+/// A lab at this moment.
+#[derive(Debug, Serialize)]
+pub struct LabStatus {
+    /// Every daemon.
+    pub daemons: Vec<DaemonStatus>,
+    /// What the control plane says of the nodes, or why it says nothing.
+    pub control_plane: Result<Status, String>,
+}
+
+/// One daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DaemonStatus {
+    /// Its host; `postgres` for the database.
+    pub host: String,
+    /// What it is.
+    pub program: &'static str,
+    /// Its process, if it runs.
+    pub pid: Option<u32>,
+    /// The host's address on the underlay.
+    pub underlay: Option<Ipv6Addr>,
+    /// The host's address in the mesh.
+    pub overlay: Option<Ipv6Addr>,
+}
+
+impl LabStatus {
+    /// Looks at every process and asks the control plane.
+    pub fn of(lab: &LabDescription) -> Self {
+        let status = Operator::of(lab).and_then(|operator| operator.status());
+        Self { daemons: daemons(lab), control_plane: status.map_err(|error| error.to_string()) }
+    }
+
+    /// As a table.
+    pub fn table(&self) -> Vec<Vec<String>> {
+        let titles = ["HOST", "PROGRAM", "PID", "UNDERLAY", "OVERLAY", "REVISION", "CONTACT"];
+        let mut rows = vec![titles.map(str::to_owned).to_vec()];
+        for daemon in &self.daemons {
+            let (revision, contact) = self.reported(&daemon.host);
+            rows.push(vec![
+                daemon.host.clone(),
+                daemon.program.to_owned(),
+                daemon.pid.map_or_else(|| "stopped".to_owned(), |pid| pid.to_string()),
+                daemon.underlay.map(|address| address.to_string()).unwrap_or_default(),
+                daemon.overlay.map(|address| address.to_string()).unwrap_or_default(),
+                revision,
+                contact,
+            ]);
+        }
+        rows
+    }
+
+    fn reported(&self, host: &str) -> (String, String) {
+        let nodes = self.control_plane.as_ref().map(|status| status.nodes.as_slice());
+        let node = nodes.unwrap_or_default().iter().find(|node| node.node.name.as_str() == host);
+        let Some(node) = node else { return (String::new(), String::new()) };
+        let contact = node.contact_age_s.map(|age| format!("{age} s ago"));
+        let revision = node.revision.map(|revision| revision.to_string());
+        (revision.unwrap_or_default(), contact.unwrap_or_default())
+    }
+}
+
+fn daemons(lab: &LabDescription) -> Vec<DaemonStatus> {
+    let living = |pid: Option<u32>| pid.filter(|pid| lab.lab_id.marks(*pid));
+    let database = DaemonStatus {
+        host: "postgres".to_owned(),
+        program: "postgres",
+        pid: living(lab.postgres_pid),
+        underlay: None,
+        overlay: None,
+    };
+    let replicas = lab.replicas.iter().map(|replica| DaemonStatus {
+        host: replica.name.clone(),
+        program: "sextant-control",
+        pid: living(replica.pids.control),
+        underlay: Some(replica.underlay),
+        overlay: None,
+    });
+    let nodes = lab.nodes.iter().map(|node| DaemonStatus {
+        host: node.name.clone(),
+        program: "sextant-agent",
+        pid: living(node.pids.agent),
+        underlay: Some(node.underlay),
+        overlay: node.overlay,
+    });
+    std::iter::once(database).chain(replicas).chain(nodes).collect()
+}
+
+/// A table with aligned columns.
+pub fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let length =
+        |row: &Vec<String>, column: usize| row.get(column).map(|cell| cell.chars().count());
+    let width = |column| rows.iter().filter_map(|row| length(row, column)).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [vec!["a".to_owned(), "b".to_owned()], vec!["long".to_owned(), "c".to_owned()]];
+        assert_eq!(aligned(&rows), "a     b\nlong  c");
+    }
+}

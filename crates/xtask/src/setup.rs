@@ -1,0 +1,135 @@
+//! The programs Sextant needs on a machine.
+
+use std::{collections::BTreeSet, path::Path, process::Command};
+
+use anyhow::{Context, bail};
+
+use crate::shell::{has_program, output_of, run, say};
+
+/// What proves that a Debian package is there.
+enum Proof {
+    Program(&'static str),
+    File(&'static str),
+    PostgresServer,
+}
+
+/// Debian packages by what they bring. A program that is there is enough, whoever installed it.
+const NEEDED: [(Proof, &str); 13] = [
+    (Proof::PostgresServer, "postgresql"),
+    (Proof::Program("psql"), "postgresql-client"),
+    (Proof::Program("wireguard-go"), "wireguard-go"),
+    (Proof::Program("wg"), "wireguard-tools"),
+    (Proof::Program("nft"), "nftables"),
+    (Proof::Program("ip"), "iproute2"),
+    (Proof::Program("ping"), "iputils-ping"),
+    (Proof::Program("unshare"), "util-linux"),
+    (Proof::Program("nsenter"), "util-linux"),
+    (Proof::Program("setsid"), "util-linux"),
+    (Proof::Program("setpriv"), "util-linux"),
+    (Proof::Program("mount"), "mount"),
+    (Proof::File("/etc/ssl/certs/ca-certificates.crt"), "ca-certificates"),
+];
+
+const CREATE_CLUSTER: &str = "/etc/postgresql-common/createcluster.conf";
+
+impl Proof {
+    fn holds(&self) -> bool {
+        match self {
+            Self::Program(name) => has_program(name),
+            Self::File(path) => Path::new(path).exists(),
+            Self::PostgresServer => has_program("postgres") || packaged_postgres(),
+        }
+    }
+}
+
+/// Checks that everything is there. As root on Debian it installs what is missing.
+pub fn setup() -> anyhow::Result<()> {
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.iter().copied().collect::<Vec<_>>().join(" ");
+    if !Path::new("/etc/debian_version").exists() {
+        bail!("these are missing, by the names of their Debian packages: {list}; install them");
+    }
+    if !is_root()? {
+        bail!(
+            "these Debian packages are missing: {list}; run `cargo xtask setup` as root, \
+             or `sudo apt-get install {list}`"
+        );
+    }
+    say(&format!("installing {list}"));
+    install(&missing)?;
+    let still = self::missing();
+    if !still.is_empty() {
+        bail!("installed, and yet missing: {still:?}; look at the output of apt-get above");
+    }
+    Ok(())
+}
+
+fn missing() -> BTreeSet<&'static str> {
+    NEEDED.iter().filter(|(proof, _)| !proof.holds()).map(|(_, package)| *package).collect()
+}
+
+fn install(packages: &BTreeSet<&str>) -> anyhow::Result<()> {
+    run(apt_get().arg("update"))?;
+    let install = |packages: &[&str]| {
+        let mut command = apt_get();
+        run(command.args(["install", "--yes", "--no-install-recommends"]).args(packages))
+    };
+    let packages: Vec<&str> = packages.iter().copied().collect();
+    if !packages.contains(&"postgresql") {
+        return install(&packages);
+    }
+    // The server's package would start a cluster for the whole machine. Its common part is
+    // installed first, told not to, and told again what it said before.
+    install(&["postgresql-common"])?;
+    let before = std::fs::read_to_string(CREATE_CLUSTER)
+        .with_context(|| format!("cannot read \"{CREATE_CLUSTER}\""))?;
+    write_cluster_settings(&without_main_cluster(&before))?;
+    let installed = install(&packages);
+    write_cluster_settings(&before)?;
+    installed
+}
+
+fn write_cluster_settings(text: &str) -> anyhow::Result<()> {
+    std::fs::write(CREATE_CLUSTER, text)
+        .with_context(|| format!("cannot write \"{CREATE_CLUSTER}\""))
+}
+
+fn without_main_cluster(settings: &str) -> String {
+    let kept =
+        settings.lines().filter(|line| !line.trim_start().starts_with("create_main_cluster"));
+    kept.chain(["create_main_cluster = false"]).flat_map(|line| [line, "\n"]).collect()
+}
+
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+fn packaged_postgres() -> bool {
+    std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|version| version.path().join("bin/postgres").is_file())
+}
+
+fn is_root() -> anyhow::Result<bool> {
+    Ok(output_of(Command::new("id").arg("-u"))?.trim_ascii() == b"0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_main_cluster_is_switched_off() {
+        let before = "# a comment\ncreate_main_cluster = true\ndata_directory = '/x'\n";
+        let after = "# a comment\ndata_directory = '/x'\ncreate_main_cluster = false\n";
+        assert_eq!(without_main_cluster(before), after);
+        assert_eq!(without_main_cluster(""), "create_main_cluster = false\n");
+    }
+}
