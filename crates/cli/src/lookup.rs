@@ -2,6 +2,7 @@
 
 use sextant_api::{
     Client, ClientError, Page,
+    client::PageQuery,
     page::MAX_LIMIT,
     resource::{api_token::ApiToken, enrolment::EnrolmentToken, network::Network, node::Node},
 };
@@ -33,39 +34,29 @@ async fn all<T>(
     }
 }
 
-/// Every item that a list method of the client gives. A macro, because the type of the method's
-/// argument has no public name: dropping a request that is not sent tells the compiler which.
-macro_rules! every {
-    ($client:ident.$list:ident) => {
-        all(async |after: Option<String>| {
-            let mut query = Default::default();
-            drop($client.$list(&query));
-            query.after = after;
-            query.limit = Some(MAX_LIMIT);
-            $client.$list(&query).await
-        })
-        .await
-    };
+/// The query for the page after `after`.
+fn page(after: Option<String>) -> PageQuery {
+    PageQuery { after, limit: Some(MAX_LIMIT) }
 }
 
 /// Every network.
 pub async fn networks(client: &Client) -> Result<Vec<Network>, Failure> {
-    every!(client.networks)
+    all(async |after| client.networks(&page(after)).await).await
 }
 
 /// Every node that has not been released.
 pub async fn nodes(client: &Client) -> Result<Vec<Node>, Failure> {
-    every!(client.nodes)
+    all(async |after| client.nodes(&page(after)).await).await
 }
 
 /// Every enrolment token.
 pub async fn enrolment_tokens(client: &Client) -> Result<Vec<EnrolmentToken>, Failure> {
-    every!(client.enrolment_tokens)
+    all(async |after| client.enrolment_tokens(&page(after)).await).await
 }
 
 /// Every API token.
 pub async fn api_tokens(client: &Client) -> Result<Vec<ApiToken>, Failure> {
-    every!(client.api_tokens)
+    all(async |after| client.api_tokens(&page(after)).await).await
 }
 
 /// The network with this id or name.

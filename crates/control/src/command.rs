@@ -94,7 +94,7 @@ impl Command {
         operation: &str,
         body: &impl Serialize,
     ) -> Result<Begun, ApiError> {
-        let mut unit = app.store.begin().await?;
+        let mut unit = app.store.begin();
         if let Some(key) = &key {
             let hash = request_hash(operation, body);
             if let Some(answer) = unit.reserve_key(actor, key, &hash).await? {
@@ -107,8 +107,8 @@ impl Command {
     }
 
     /// Begins a command that is idempotent by itself.
-    pub async fn begin_plain(app: &App, actor: ActorId) -> Result<Self, ApiError> {
-        Ok(Self { app: app.clone(), actor, key: None, unit: app.store.begin().await? })
+    pub fn begin_plain(app: &App, actor: ActorId) -> Self {
+        Self { app: app.clone(), actor, key: None, unit: app.store.begin() }
     }
 
     /// Commits, waits (within bounds) until what was written can be read, and answers.

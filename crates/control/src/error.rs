@@ -164,6 +164,7 @@ fn store_status(error: &StoreError) -> (StatusCode, &'static str) {
             (StatusCode::CONFLICT, "prefix-overlap")
         }
         StoreError::Ipam(IpamRefusal::PoolInUse(_)) => (StatusCode::CONFLICT, "network-in-use"),
+        StoreError::Ipam(IpamRefusal::PoolUnknown(_)) => (StatusCode::NOT_FOUND, "not-found"),
         StoreError::Ipam(_) => (StatusCode::INSUFFICIENT_STORAGE, "addresses-exhausted"),
         StoreError::VersionConflict => (StatusCode::CONFLICT, "concurrent-change"),
         StoreError::NameTaken(_) => (StatusCode::CONFLICT, "name-taken"),

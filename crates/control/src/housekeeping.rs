@@ -45,12 +45,12 @@ async fn release_departed(app: &App) -> Result<(), StoreError> {
 }
 
 async fn release(app: &App, id: NodeId) -> Result<(), StoreError> {
-    let mut unit = app.store.begin().await?;
+    let mut unit = app.store.begin();
     let mut node = unit.load::<NodeState>(id.0).await?;
     let Some(event) = node.state.release()? else { return Ok(()) };
     unit.append(&mut node, &[event], ActorId::SYSTEM).await?;
     unit.release_names(id.0).await?;
-    unit.ipam().release(id.0, app.now()).await?;
+    unit.ipam().await?.release(id.0, app.now()).await?;
     unit.commit().await?;
     app.tail.committed();
     tracing::info!(node_id = %id, "a departed node was released; its addresses are in quarantine");
@@ -58,8 +58,8 @@ async fn release(app: &App, id: NodeId) -> Result<(), StoreError> {
 }
 
 async fn end_quarantines(app: &App) -> Result<(), StoreError> {
-    let mut unit = app.store.begin().await?;
-    let reclaimed = unit.ipam().reclaim(app.now()).await?;
+    let mut unit = app.store.begin();
+    let reclaimed = unit.ipam().await?.reclaim(app.now()).await?;
     unit.commit().await?;
     if reclaimed > 0 {
         tracing::info!(reclaimed, "prefixes and addresses came back from quarantine");

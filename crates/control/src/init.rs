@@ -57,7 +57,7 @@ async fn first_token(store: &Store) -> anyhow::Result<ApiToken> {
     let name = DnsLabel::new("first-admin")?;
     let event =
         ApiTokenState::create(name, OperatorRole::Admin, None, secret.hash(), SystemClock.now())?;
-    let mut unit = store.begin().await?;
+    let mut unit = store.begin();
     let mut token = unit.load::<ApiTokenState>(id.0).await?;
     unit.append(&mut token, &[event], ActorId::SYSTEM).await?;
     let event_id = unit.commit().await?;

@@ -40,7 +40,7 @@ impl Unit {
             name.as_str(),
             owner
         )
-        .execute(&mut *self.transaction)
+        .execute(self.open().await?)
         .await?;
         if claimed.rows_affected() == 1 {
             Ok(())
@@ -52,7 +52,7 @@ impl Unit {
     /// Gives back every name `owner` holds.
     pub async fn release_names(&mut self, owner: Uuid) -> Result<(), StoreError> {
         sqlx::query!("DELETE FROM name_claims WHERE owner_id = $1", owner)
-            .execute(&mut *self.transaction)
+            .execute(self.open().await?)
             .await?;
         Ok(())
     }
@@ -64,7 +64,7 @@ impl Unit {
             key.to_string(),
             owner
         )
-        .execute(&mut *self.transaction)
+        .execute(self.open().await?)
         .await?;
         Ok(())
     }

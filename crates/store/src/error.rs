@@ -65,7 +65,8 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::Database(database) => {
                 let code = database.code().unwrap_or_default();
                 match (code.as_ref(), database.constraint()) {
-                    ("SX002", _) | ("23505", Some("events_aggregate_version")) => {
+                    // A foreign key fails when what was read a moment ago has been deleted.
+                    ("SX002" | "23503", _) | ("23505", Some("events_aggregate_version")) => {
                         Self::VersionConflict
                     }
                     ("23505", Some("key_claims_pkey")) => Self::KeyTaken,

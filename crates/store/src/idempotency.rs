@@ -36,7 +36,7 @@ impl Unit {
             key,
             request_hash
         )
-        .execute(&mut *self.transaction)
+        .execute(self.open().await?)
         .await?;
         if reserved.rows_affected() == 1 {
             return Ok(None);
@@ -47,7 +47,7 @@ impl Unit {
             principal.0,
             key
         )
-        .fetch_one(&mut *self.transaction)
+        .fetch_one(self.open().await?)
         .await?;
         if row.request_hash != request_hash {
             return Err(StoreError::IdempotencyMismatch);
@@ -72,7 +72,7 @@ impl Unit {
             answer.etag,
             answer.body
         )
-        .execute(&mut *self.transaction)
+        .execute(self.open().await?)
         .await?;
         Ok(())
     }

@@ -20,12 +20,16 @@ pub const ALL: [&str; 4] = ["api-tokens", "enrolment-tokens", "networks", "nodes
 /// Events per transaction.
 const BATCH: u32 = 500;
 
-async fn apply(name: &str, connection: &mut PgConnection, event: &Event) -> Result<(), StoreError> {
+async fn apply(
+    name: &str,
+    connection: &mut PgConnection,
+    events: &[Event],
+) -> Result<(), StoreError> {
     match name {
-        "api-tokens" => api_tokens::apply(connection, event).await,
-        "enrolment-tokens" => enrolment_tokens::apply(connection, event).await,
-        "networks" => networks::apply(connection, event).await,
-        "nodes" => nodes::apply(connection, event).await,
+        "api-tokens" => api_tokens::apply(connection, events).await,
+        "enrolment-tokens" => enrolment_tokens::apply(connection, events).await,
+        "networks" => networks::apply(connection, events).await,
+        "nodes" => nodes::apply(connection, events).await,
         _ => Err(StoreError::Inconsistent {
             table: "projection_checkpoints",
             reason: format!("projection \"{name}\" is not known to this version"),
@@ -116,10 +120,9 @@ async fn advance(connection: &mut PgConnection, settled: i64) -> Result<i64, Sto
         return Ok(least);
     }
     let events = read_events(connection, least, settled, i64::from(BATCH)).await?;
-    for event in &events {
-        for (name, _) in checkpoints.iter().filter(|(_, at)| *at < event.event_id) {
-            apply(name, connection, event).await?;
-        }
+    for (name, at) in &checkpoints {
+        let new = events.partition_point(|event| event.event_id <= *at);
+        apply(name, connection, &events[new..]).await?;
     }
     // A batch that was not full has reached the end, ids without events included.
     let full = events.len() == BATCH as usize;

@@ -1,16 +1,18 @@
 //! One transaction: what a command reads and writes happens together or not at all.
 
-use sextant_model::{ActorId, AggregateKind, Event, EventBody, Timestamp, aggregate::Aggregate};
-use sqlx::{PgPool, Postgres, Transaction};
+use sextant_model::{ActorId, Event, EventBody, Timestamp, aggregate::Aggregate};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::{Store, error::StoreError, ipam::PgIpam, log::EventRow};
 
-/// A transaction in progress; dropped without [`Unit::commit`], nothing happened.
+/// A command's reads and writes. The transaction opens with the first write: at READ COMMITTED,
+/// reads before it gain nothing from one. Dropped without [`Unit::commit`], nothing happened.
 #[derive(Debug)]
 pub struct Unit {
-    pub(crate) transaction: Transaction<'static, Postgres>,
+    pool: PgPool,
     carver: PgPool,
+    transaction: Option<Transaction<'static, Postgres>>,
     last_event_id: i64,
 }
 
@@ -29,29 +31,55 @@ pub struct Loaded<A> {
     pub first_event_id: Option<i64>,
 }
 
+impl<A: Aggregate> Loaded<A> {
+    /// One that does not exist yet, under an id nobody else has.
+    pub fn fresh(id: Uuid) -> Self {
+        Self { id, state: A::default(), version: 0, created_at: None, first_event_id: None }
+    }
+
+    fn fold(&mut self, events: &[EventBody], last_id: i64, occurred_at: Timestamp) {
+        let count = i32::try_from(events.len()).unwrap_or(i32::MAX);
+        for event in events {
+            self.state.apply(event);
+        }
+        self.version += count;
+        self.created_at.get_or_insert(occurred_at);
+        self.first_event_id.get_or_insert(last_id - i64::from(count) + 1);
+    }
+}
+
 impl Store {
-    /// Begins a transaction.
-    pub async fn begin(&self) -> Result<Unit, StoreError> {
-        let transaction = self.pool.begin().await?;
-        Ok(Unit { transaction, carver: self.carver.clone(), last_event_id: 0 })
+    /// Begins a command.
+    pub fn begin(&self) -> Unit {
+        let (pool, carver) = (self.pool.clone(), self.carver.clone());
+        Unit { pool, carver, transaction: None, last_event_id: 0 }
     }
 }
 
 impl Unit {
+    /// The transaction, opened if need be.
+    pub(crate) async fn open(&mut self) -> Result<&mut PgConnection, StoreError> {
+        if self.transaction.is_none() {
+            self.transaction = Some(self.pool.begin().await?);
+        }
+        self.transaction.as_deref_mut().ok_or(StoreError::Unavailable(sqlx::Error::PoolClosed))
+    }
+
     /// Folds the events of one aggregate.
     pub async fn load<A: Aggregate>(&mut self, id: Uuid) -> Result<Loaded<A>, StoreError> {
-        let rows = sqlx::query_as!(
+        let query = sqlx::query_as!(
             EventRow,
             "SELECT event_id, occurred_at, aggregate_type, aggregate_id, aggregate_seq, event_type,
                     actor_id, payload
              FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY aggregate_seq",
             A::KIND.as_str(),
             id
-        )
-        .fetch_all(&mut *self.transaction)
-        .await?;
-        let mut loaded =
-            Loaded { id, state: A::default(), version: 0, created_at: None, first_event_id: None };
+        );
+        let rows = match &mut self.transaction {
+            Some(transaction) => query.fetch_all(&mut **transaction).await?,
+            None => query.fetch_all(&self.pool).await?,
+        };
+        let mut loaded = Loaded::<A>::fresh(id);
         for row in rows {
             let event = Event::try_from(row)?;
             loaded.state.apply(&event.body);
@@ -72,60 +100,75 @@ impl Unit {
         if events.is_empty() {
             return Ok(());
         }
-        debug_assert!(events.iter().all(|event| event.kind() == A::KIND));
-        let (id, now) = self.append_raw(A::KIND, loaded.id, loaded.version, events, actor).await?;
-        let count = i32::try_from(events.len()).unwrap_or(i32::MAX);
-        for event in events {
-            loaded.state.apply(event);
-        }
-        if loaded.version == 0 {
-            loaded.created_at = Some(now);
-            loaded.first_event_id = Some(id - i64::from(count) + 1);
-        }
-        loaded.version += count;
+        let connection = self.open().await?;
+        let (last, now) = append_on(connection, loaded, events, actor).await?;
+        loaded.fold(events, last, now);
+        self.last_event_id = last;
         Ok(())
     }
 
-    async fn append_raw(
+    /// Appends `events` as the last thing the command writes. If it is also the first, this is one
+    /// statement that commits by itself, and [`Unit::commit`] has nothing left to do.
+    pub async fn append_last<A: Aggregate>(
         &mut self,
-        kind: AggregateKind,
-        id: Uuid,
-        version: i32,
+        loaded: &mut Loaded<A>,
         events: &[EventBody],
         actor: ActorId,
-    ) -> Result<(i64, Timestamp), StoreError> {
-        let mut types = Vec::with_capacity(events.len());
-        let mut payloads = Vec::with_capacity(events.len());
-        for event in events {
-            let (event_type, payload) = event.to_columns().map_err(|error| {
-                StoreError::Inconsistent { table: "events", reason: error.to_string() }
-            })?;
-            types.push(event_type);
-            payloads.push(payload);
+    ) -> Result<(), StoreError> {
+        if self.transaction.is_some() || events.is_empty() {
+            return self.append(loaded, events, actor).await;
         }
-        let appended = sqlx::query!(
-            r#"SELECT append_events($1, $2, $3, $4, $5, $6) AS "id!", now() AS "now!""#,
-            kind.as_str(),
-            id,
-            version,
-            actor.0,
-            &types,
-            &payloads
-        )
-        .fetch_one(&mut *self.transaction)
-        .await?;
-        self.last_event_id = appended.id;
-        Ok((appended.id, Timestamp(appended.now)))
+        let mut connection = self.pool.acquire().await?;
+        let (last, now) = append_on(&mut connection, loaded, events, actor).await?;
+        loaded.fold(events, last, now);
+        self.last_event_id = last;
+        Ok(())
     }
 
     /// Prefixes and addresses, within this transaction.
-    pub fn ipam(&mut self) -> PgIpam<'_> {
-        PgIpam { connection: &mut self.transaction, carver: &self.carver }
+    pub async fn ipam(&mut self) -> Result<PgIpam<'_>, StoreError> {
+        self.open().await?;
+        let transaction = self.transaction.as_deref_mut();
+        let connection = transaction.ok_or(StoreError::Unavailable(sqlx::Error::PoolClosed))?;
+        Ok(PgIpam { connection, carver: &self.carver })
     }
 
     /// Makes it all true. Returns the last event id; 0 if nothing was appended.
     pub async fn commit(self) -> Result<i64, StoreError> {
-        self.transaction.commit().await?;
+        if let Some(transaction) = self.transaction {
+            transaction.commit().await?;
+        }
         Ok(self.last_event_id)
     }
+}
+
+/// Calls `append_events`; the last id, and the moment the transaction began.
+async fn append_on<A: Aggregate>(
+    connection: &mut PgConnection,
+    loaded: &Loaded<A>,
+    events: &[EventBody],
+    actor: ActorId,
+) -> Result<(i64, Timestamp), StoreError> {
+    debug_assert!(events.iter().all(|event| event.kind() == A::KIND));
+    let mut types = Vec::with_capacity(events.len());
+    let mut payloads = Vec::with_capacity(events.len());
+    for event in events {
+        let (event_type, payload) = event.to_columns().map_err(|error| {
+            StoreError::Inconsistent { table: "events", reason: error.to_string() }
+        })?;
+        types.push(event_type);
+        payloads.push(payload);
+    }
+    let appended = sqlx::query!(
+        r#"SELECT append_events($1, $2, $3, $4, $5, $6) AS "id!", now() AS "now!""#,
+        A::KIND.as_str(),
+        loaded.id,
+        loaded.version,
+        actor.0,
+        &types,
+        &payloads
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok((appended.id, Timestamp(appended.now)))
 }

@@ -13,6 +13,7 @@ use sextant_model::{
     aggregate::ApiTokenState,
     secret::{self, Secret},
 };
+use sextant_store::Loaded;
 
 use crate::{
     app::App,
@@ -42,8 +43,8 @@ pub async fn create(
     let lifetime = new.expires_in.map(Duration::from_secs);
     let event = ApiTokenState::create(new.name, new.role, lifetime, secret.hash(), app.now())?;
     let id = ApiTokenId(app.id());
-    let mut token = command.unit.load::<ApiTokenState>(id.0).await?;
-    command.unit.append(&mut token, &[event], who.actor()).await?;
+    let mut token = Loaded::<ApiTokenState>::fresh(id.0);
+    command.unit.append_last(&mut token, &[event], who.actor()).await?;
     let created = token.state.created()?;
     let resource = ApiToken {
         id,
@@ -92,7 +93,7 @@ pub async fn revoke(
     Admin(who): Admin,
     Path(id): Path<ApiTokenId>,
 ) -> Result<Response, ApiError> {
-    let mut command = Command::begin_plain(&app, who.actor()).await?;
+    let mut command = Command::begin_plain(&app, who.actor());
     let mut token = command.unit.load::<ApiTokenState>(id.0).await?;
     let events: Vec<_> = token.state.revoke()?.into_iter().collect();
     command.unit.append(&mut token, &events, who.actor()).await?;

@@ -43,7 +43,7 @@ pub async fn enrol(
         })?;
     let csr = CheckedRequest::parse(&request.certificate_request)
         .map_err(|error| ApiError::CertificateRequest(error.to_string()))?;
-    let mut unit = app.store.begin().await?;
+    let mut unit = app.store.begin();
     let invitation = unit.load::<EnrolmentTokenState>(token.id.0).await?;
     check_secret(&invitation, &token)?;
     let (mut node, status) = if let Some(id) = invitation.state.used_by() {
@@ -107,8 +107,8 @@ async fn create(
     unit.append(&mut invitation, &[used], actor).await?;
     unit.claim_name(NameScope::NodesOf(created.network_id), &created.node_name, id.0).await?;
     unit.claim_key(&request.public_key, id.0).await?;
-    let block = unit.ipam().allocate_block(network.id, NODE_PREFIX_LENGTH, id.0).await?;
-    let address = unit.ipam().allocate_address(block, id.0).await?;
+    let block = unit.ipam().await?.allocate_block(network.id, NODE_PREFIX_LENGTH, id.0).await?;
+    let address = unit.ipam().await?.allocate_address(block, id.0).await?;
     let prefix = Prefix::new(block).map_err(|error| ApiError::Internal(error.to_string()))?;
     let enrolled = NodeState::enrol(NodeEnrolled {
         network_id: created.network_id,
@@ -121,7 +121,7 @@ async fn create(
         token_id,
         client_key_fingerprint: csr.key_fingerprint(),
     })?;
-    let mut node = unit.load::<NodeState>(id.0).await?;
+    let mut node = Loaded::<NodeState>::fresh(id.0);
     unit.append(&mut node, &[enrolled], actor).await?;
     Ok(node)
 }

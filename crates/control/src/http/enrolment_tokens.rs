@@ -13,6 +13,7 @@ use sextant_model::{
     aggregate::{EnrolmentTokenState, NetworkState, enrolment_token::EnrolmentTokenWish},
     secret::{self, Secret},
 };
+use sextant_store::Loaded;
 
 use crate::{
     app::App,
@@ -49,8 +50,8 @@ pub async fn create(
     };
     let event = EnrolmentTokenState::create(wish, secret.hash(), app.now())?;
     let id = EnrolmentTokenId(app.id());
-    let mut token = command.unit.load::<EnrolmentTokenState>(id.0).await?;
-    command.unit.append(&mut token, &[event], who.actor()).await?;
+    let mut token = Loaded::<EnrolmentTokenState>::fresh(id.0);
+    command.unit.append_last(&mut token, &[event], who.actor()).await?;
     let created = token.state.created()?;
     let resource = EnrolmentToken {
         id,
@@ -101,7 +102,7 @@ pub async fn revoke(
     Admin(who): Admin,
     Path(id): Path<EnrolmentTokenId>,
 ) -> Result<Response, ApiError> {
-    let mut command = Command::begin_plain(&app, who.actor()).await?;
+    let mut command = Command::begin_plain(&app, who.actor());
     let mut token = command.unit.load::<EnrolmentTokenState>(id.0).await?;
     let events: Vec<_> = token.state.revoke()?.into_iter().collect();
     command.unit.append(&mut token, &events, who.actor()).await?;

@@ -54,12 +54,12 @@ pub async fn create(
     };
     let event = NetworkState::create(wish, ula_prefix(global_id))?;
     let id = NetworkId(app.id());
-    let mut network = command.unit.load::<NetworkState>(id.0).await?;
+    let mut network = Loaded::<NetworkState>::fresh(id.0);
     command.unit.append(&mut network, &[event], who.actor()).await?;
     let created = network.state.live()?;
     command.unit.claim_name(NameScope::Networks, &created.name, id.0).await?;
     if let Some(prefix) = created.ipv6_prefix.and_then(sextant_model::Prefix::v6) {
-        command.unit.ipam().create_pool(id.0, prefix).await?;
+        command.unit.ipam().await?.create_pool(id.0, prefix).await?;
     }
     let answer = Answer::created(&resource(&network)?)?.version(network.version);
     command.finish(answer).await
@@ -108,7 +108,7 @@ pub async fn rename(
     if_match: IfMatch,
     Json(patch): Json<NetworkPatch>,
 ) -> Result<Response, ApiError> {
-    let mut command = Command::begin_plain(&app, who.actor()).await?;
+    let mut command = Command::begin_plain(&app, who.actor());
     let mut network = command.unit.load::<NetworkState>(id.0).await?;
     network.state.live()?;
     if_match.require(network.version)?;
@@ -134,15 +134,15 @@ pub async fn delete(
     Path(id): Path<NetworkId>,
     if_match: IfMatch,
 ) -> Result<Response, ApiError> {
-    let mut command = Command::begin_plain(&app, who.actor()).await?;
+    let mut command = Command::begin_plain(&app, who.actor());
     let mut network = command.unit.load::<NetworkState>(id.0).await?;
     network.state.live()?;
     if_match.check(network.version)?;
-    let nodes = command.unit.ipam().blocks_in_use(id.0).await?;
+    let nodes = command.unit.ipam().await?.blocks_in_use(id.0).await?;
     let event = network.state.delete(nodes)?;
     command.unit.append(&mut network, &[event], who.actor()).await?;
     command.unit.release_names(id.0).await?;
-    command.unit.ipam().delete_pool(id.0).await?;
+    command.unit.ipam().await?.delete_pool(id.0).await?;
     command.finish(Answer::no_content()).await
 }
 

@@ -31,7 +31,7 @@ pub async fn patch(
     Json(patch): Json<NodePatch>,
 ) -> Result<Response, ApiError> {
     let actor = node.node_id.into();
-    let mut command = Command::begin_plain(&app, actor).await?;
+    let mut command = Command::begin_plain(&app, actor);
     let mut loaded = command.unit.load::<NodeState>(node.node_id.0).await?;
     let events: Vec<_> = loaded.state.move_to(patch.endpoint)?.into_iter().collect();
     command.unit.append(&mut loaded, &events, actor).await?;
@@ -50,7 +50,7 @@ pub async fn renew_certificate(
 ) -> Result<Answered<Certificate>, ApiError> {
     let csr = CheckedRequest::parse(&request.certificate_request)
         .map_err(|error| ApiError::CertificateRequest(error.to_string()))?;
-    let mut unit = app.store.begin().await?;
+    let mut unit = app.store.begin();
     let mut loaded = unit.load::<NodeState>(node.node_id.0).await?;
     let certificate = certify(&app, &mut unit, &mut loaded, csr).await?;
     unit.commit().await?;

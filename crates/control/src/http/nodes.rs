@@ -66,7 +66,7 @@ pub async fn patch(
     if_match: IfMatch,
     Json(patch): Json<NodePatch>,
 ) -> Result<Response, ApiError> {
-    let mut command = Command::begin_plain(&app, who.actor()).await?;
+    let mut command = Command::begin_plain(&app, who.actor());
     let mut node = command.unit.load::<NodeState>(id.0).await?;
     node.state.enrolled()?;
     if_match.require(node.version)?;
@@ -89,7 +89,7 @@ pub async fn remove(
     Path(id): Path<NodeId>,
     if_match: IfMatch,
 ) -> Result<Response, ApiError> {
-    let mut command = Command::begin_plain(&app, who.actor()).await?;
+    let mut command = Command::begin_plain(&app, who.actor());
     let mut node = command.unit.load::<NodeState>(id.0).await?;
     node.state.enrolled()?;
     if_match.check(node.version)?;

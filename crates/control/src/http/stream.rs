@@ -121,7 +121,8 @@ impl Follower {
         let stop = self.app.stop.clone();
         let mut heartbeat = tokio::time::interval(HEARTBEAT_INTERVAL);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut bookmark_due: Option<Instant> = None;
+        // What was caught up with may hold nothing for this follower: it is told how far it is.
+        let mut bookmark_due = Some(Instant::now());
         loop {
             let due = bookmark_due.unwrap_or_else(Instant::now);
             tokio::select! {

@@ -82,6 +82,20 @@ async fn a_node_follows_its_network_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_node_that_missed_nothing_of_its_own_is_told_so_when_it_comes_back() {
+    let platform = Platform::new().await;
+    let replica = platform.replica().await;
+    let admin = platform.admin(&[&replica]);
+    let mesh = network(&admin).await;
+    let (enrolment, node) = enrol(&platform, &replica, mesh.id, 1).await;
+    token_for(&admin, mesh.id, "n9").await;
+    let stop = CancellationToken::new();
+    let mut items = follow(node, Some(enrolment.cursor), stop.clone());
+    assert!(matches!(next_content(&mut items).await, Item::Bookmark { .. }));
+    stop.cancel();
+}
+
+#[tokio::test]
 async fn a_node_that_is_removed_is_told_that_its_access_has_ended() {
     let platform = Platform::new().await;
     let replica = platform.replica().await;

@@ -5,7 +5,17 @@ use sqlx::PgConnection;
 
 use crate::error::StoreError;
 
-pub(super) async fn apply(connection: &mut PgConnection, event: &Event) -> Result<(), StoreError> {
+pub(super) async fn apply(
+    connection: &mut PgConnection,
+    events: &[Event],
+) -> Result<(), StoreError> {
+    for event in events {
+        apply_one(connection, event).await?;
+    }
+    Ok(())
+}
+
+async fn apply_one(connection: &mut PgConnection, event: &Event) -> Result<(), StoreError> {
     match &event.body {
         EventBody::ApiTokenCreated(body) => {
             let hash = body.secret_hash.as_ref().map_or("", |hash| hash.as_str());

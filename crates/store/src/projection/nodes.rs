@@ -6,7 +6,17 @@ use sqlx::PgConnection;
 
 use crate::error::StoreError;
 
-pub(super) async fn apply(connection: &mut PgConnection, event: &Event) -> Result<(), StoreError> {
+pub(super) async fn apply(
+    connection: &mut PgConnection,
+    events: &[Event],
+) -> Result<(), StoreError> {
+    for event in events {
+        apply_one(connection, event).await?;
+    }
+    Ok(())
+}
+
+async fn apply_one(connection: &mut PgConnection, event: &Event) -> Result<(), StoreError> {
     let (id, seq) = (event.aggregate_id, event.aggregate_seq);
     match &event.body {
         EventBody::NodeEnrolled(body) => {

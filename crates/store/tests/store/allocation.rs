@@ -39,7 +39,7 @@ impl conformance::Refused for Failed {
 
 macro_rules! committed {
     ($self:ident, $unit:ident => $call:expr) => {{
-        let mut $unit = $self.0.store.begin().await?;
+        let mut $unit = $self.0.store.begin();
         let result = $call.await?;
         $unit.commit().await?;
         Ok(result)
@@ -50,11 +50,11 @@ impl Ipam for Committing {
     type Error = Failed;
 
     async fn create_pool(&mut self, pool: Uuid, prefix: Ipv6Net) -> Result<(), Failed> {
-        committed!(self, unit => unit.ipam().create_pool(pool, prefix))
+        committed!(self, unit => unit.ipam().await.expect("ipam").create_pool(pool, prefix))
     }
 
     async fn delete_pool(&mut self, pool: Uuid) -> Result<(), Failed> {
-        committed!(self, unit => unit.ipam().delete_pool(pool))
+        committed!(self, unit => unit.ipam().await.expect("ipam").delete_pool(pool))
     }
 
     async fn allocate_block(
@@ -63,7 +63,7 @@ impl Ipam for Committing {
         length: u8,
         owner: Uuid,
     ) -> Result<Ipv6Net, Failed> {
-        committed!(self, unit => unit.ipam().allocate_block(pool, length, owner))
+        committed!(self, unit => unit.ipam().await.expect("ipam").allocate_block(pool, length, owner))
     }
 
     async fn allocate_address(
@@ -71,15 +71,15 @@ impl Ipam for Committing {
         block: Ipv6Net,
         owner: Uuid,
     ) -> Result<std::net::Ipv6Addr, Failed> {
-        committed!(self, unit => unit.ipam().allocate_address(block, owner))
+        committed!(self, unit => unit.ipam().await.expect("ipam").allocate_address(block, owner))
     }
 
     async fn release(&mut self, owner: Uuid, now: Timestamp) -> Result<(), Failed> {
-        committed!(self, unit => unit.ipam().release(owner, now))
+        committed!(self, unit => unit.ipam().await.expect("ipam").release(owner, now))
     }
 
     async fn reclaim(&mut self, now: Timestamp) -> Result<u64, Failed> {
-        committed!(self, unit => unit.ipam().reclaim(now))
+        committed!(self, unit => unit.ipam().await.expect("ipam").reclaim(now))
     }
 }
 
@@ -90,8 +90,13 @@ async fn the_allocator_on_postgres_keeps_every_promise() {
 
 async fn pool(store: &Store, prefix: &str) -> Uuid {
     let pool = Uuid::now_v7();
-    let mut unit = store.begin().await.expect("unit");
-    unit.ipam().create_pool(pool, prefix.parse().expect("prefix")).await.expect("pool");
+    let mut unit = store.begin();
+    unit.ipam()
+        .await
+        .expect("ipam")
+        .create_pool(pool, prefix.parse().expect("prefix"))
+        .await
+        .expect("pool");
     unit.commit().await.expect("committed");
     pool
 }
@@ -106,9 +111,14 @@ async fn parallel_callers_never_get_the_same_block_or_address() {
             tokio::spawn(async move {
                 let mut got = Vec::new();
                 for _ in 0..8 {
-                    let mut unit = store.begin().await.expect("unit");
-                    let block =
-                        unit.ipam().allocate_block(pool, 64, Uuid::now_v7()).await.expect("block");
+                    let mut unit = store.begin();
+                    let block = unit
+                        .ipam()
+                        .await
+                        .expect("ipam")
+                        .allocate_block(pool, 64, Uuid::now_v7())
+                        .await
+                        .expect("block");
                     unit.commit().await.expect("committed");
                     got.push(block);
                 }
@@ -129,9 +139,14 @@ async fn parallel_callers_never_get_the_same_block_or_address() {
             tokio::spawn(async move {
                 let mut got = Vec::new();
                 for _ in 0..25 {
-                    let mut unit = store.begin().await.expect("unit");
-                    let address =
-                        unit.ipam().allocate_address(block, Uuid::now_v7()).await.expect("address");
+                    let mut unit = store.begin();
+                    let address = unit
+                        .ipam()
+                        .await
+                        .expect("ipam")
+                        .allocate_address(block, Uuid::now_v7())
+                        .await
+                        .expect("address");
                     unit.commit().await.expect("committed");
                     got.push(address);
                 }
@@ -155,17 +170,41 @@ async fn parallel_callers_never_get_the_same_block_or_address() {
 async fn an_allocation_in_progress_does_not_block_another_caller() {
     let Fixture { store, database: _database } = Fixture::new().await;
     let pool = pool(&store, "fd00::/48").await;
-    let mut setup = store.begin().await.expect("unit");
-    let block = setup.ipam().allocate_block(pool, 64, Uuid::now_v7()).await.expect("block");
+    let mut setup = store.begin();
+    let block = setup
+        .ipam()
+        .await
+        .expect("ipam")
+        .allocate_block(pool, 64, Uuid::now_v7())
+        .await
+        .expect("block");
     setup.commit().await.expect("committed");
 
-    let mut open = store.begin().await.expect("unit");
-    let held = open.ipam().allocate_address(block, Uuid::now_v7()).await.expect("address");
+    let mut open = store.begin();
+    let held = open
+        .ipam()
+        .await
+        .expect("ipam")
+        .allocate_address(block, Uuid::now_v7())
+        .await
+        .expect("address");
     // lock_timeout would turn waiting into an error; the other transaction stays open all along.
-    let mut other = store.begin().await.expect("unit");
-    let got = other.ipam().allocate_address(block, Uuid::now_v7()).await.expect("not blocked");
+    let mut other = store.begin();
+    let got = other
+        .ipam()
+        .await
+        .expect("ipam")
+        .allocate_address(block, Uuid::now_v7())
+        .await
+        .expect("not blocked");
     assert_ne!(held, got);
-    other.ipam().allocate_block(pool, 64, Uuid::now_v7()).await.expect("not blocked");
+    other
+        .ipam()
+        .await
+        .expect("ipam")
+        .allocate_block(pool, 64, Uuid::now_v7())
+        .await
+        .expect("not blocked");
     other.commit().await.expect("committed");
     drop(open);
 }
@@ -174,9 +213,21 @@ async fn an_allocation_in_progress_does_not_block_another_caller() {
 async fn the_database_itself_refuses_overlap() {
     let fixture = Fixture::new().await;
     let pool = pool(&fixture.store, "fd00::/48").await;
-    let mut unit = fixture.store.begin().await.expect("unit");
-    let block = unit.ipam().allocate_block(pool, 64, Uuid::now_v7()).await.expect("block");
-    let address = unit.ipam().allocate_address(block, Uuid::now_v7()).await.expect("address");
+    let mut unit = fixture.store.begin();
+    let block = unit
+        .ipam()
+        .await
+        .expect("ipam")
+        .allocate_block(pool, 64, Uuid::now_v7())
+        .await
+        .expect("block");
+    let address = unit
+        .ipam()
+        .await
+        .expect("ipam")
+        .allocate_address(block, Uuid::now_v7())
+        .await
+        .expect("address");
     unit.commit().await.expect("committed");
     let owner = fixture.raw(&fixture.database.url);
     let wider = "fd00::/60";

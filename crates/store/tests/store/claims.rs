@@ -10,7 +10,7 @@ async fn a_name_has_one_owner_in_its_scope_and_is_free_again_afterwards() {
     let (first, second) = (Uuid::now_v7(), Uuid::now_v7());
     let scope = NameScope::NodesOf(NetworkId(Uuid::from_u128(1)));
     let elsewhere = NameScope::NodesOf(NetworkId(Uuid::from_u128(2)));
-    let mut unit = store.begin().await.expect("unit");
+    let mut unit = store.begin();
     unit.claim_name(scope, &label("n1"), first).await.expect("claimed");
     unit.claim_name(elsewhere, &label("n1"), second).await.expect("another scope");
     let error = unit.claim_name(scope, &label("n1"), second).await.expect_err("taken");
@@ -23,7 +23,7 @@ async fn a_name_has_one_owner_in_its_scope_and_is_free_again_afterwards() {
 async fn a_key_is_never_given_to_a_second_node() {
     let Fixture { store, database: _database } = Fixture::new().await;
     let key = PublicKey::new([7; 32]).expect("key");
-    let mut unit = store.begin().await.expect("unit");
+    let mut unit = store.begin();
     unit.claim_key(&key, Uuid::now_v7()).await.expect("claimed");
     let error = unit.claim_key(&key, Uuid::now_v7()).await.expect_err("taken");
     assert!(matches!(error, StoreError::KeyTaken), "{error}");
@@ -37,12 +37,12 @@ async fn a_request_is_done_once_and_answered_alike() {
         etag: Some("\"1\"".into()),
         body: serde_json::json!({ "a": 1 }),
     };
-    let mut unit = store.begin().await.expect("unit");
+    let mut unit = store.begin();
     assert_eq!(unit.reserve_key(ACTOR, "k", "hash").await.expect("reserved"), None);
     unit.keep_answer(ACTOR, "k", &answer).await.expect("kept");
     unit.commit().await.expect("committed");
 
-    let mut unit = store.begin().await.expect("unit");
+    let mut unit = store.begin();
     let again = unit.reserve_key(ACTOR, "k", "hash").await.expect("known");
     assert_eq!(again, Some(answer));
     let error = unit.reserve_key(ACTOR, "k", "other").await.expect_err("reused");
@@ -52,12 +52,12 @@ async fn a_request_is_done_once_and_answered_alike() {
 #[tokio::test]
 async fn the_same_key_at_the_same_time_is_done_once() {
     let Fixture { store, database: _database } = Fixture::new().await;
-    let mut first = store.begin().await.expect("unit");
+    let mut first = store.begin();
     assert_eq!(first.reserve_key(ACTOR, "k", "hash").await.expect("reserved"), None);
     let second = tokio::spawn({
         let store = store.clone();
         async move {
-            let mut unit = store.begin().await.expect("unit");
+            let mut unit = store.begin();
             unit.reserve_key(ACTOR, "k", "hash").await.expect("waited")
         }
     });

@@ -28,7 +28,7 @@ fn created(name: &str) -> EventBody {
 }
 
 async fn append(store: &Store, id: Uuid, events: &[EventBody]) -> Result<i64, StoreError> {
-    let mut unit = store.begin().await?;
+    let mut unit = store.begin();
     let mut network = unit.load::<NetworkState>(id).await?;
     unit.append(&mut network, events, ACTOR).await?;
     unit.commit().await
@@ -46,7 +46,7 @@ async fn events_come_back_as_they_were_appended() {
     assert_eq!(events.iter().map(|event| event.aggregate_seq).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(events[1].body, renamed);
     assert_eq!(events[1].actor_id, ACTOR);
-    let mut unit = store.begin().await.expect("unit");
+    let mut unit = store.begin();
     let loaded = unit.load::<NetworkState>(id).await.expect("loaded");
     assert_eq!(loaded.version, 2);
     assert_eq!(loaded.state.live().expect("live").name, label("b"));
@@ -57,8 +57,8 @@ async fn of_two_commands_on_the_same_version_one_is_a_conflict() {
     let Fixture { store, database: _database } = Fixture::new().await;
     let id = Uuid::now_v7();
     append(&store, id, &[created("a")]).await.expect("appended");
-    let mut first = store.begin().await.expect("unit");
-    let mut second = store.begin().await.expect("unit");
+    let mut first = store.begin();
+    let mut second = store.begin();
     let mut seen_first = first.load::<NetworkState>(id).await.expect("loaded");
     let mut seen_second = second.load::<NetworkState>(id).await.expect("loaded");
     let deleted = [EventBody::NetworkDeleted(NetworkDeleted {})];
@@ -90,7 +90,7 @@ async fn nobody_changes_or_removes_an_event_or_appends_past_the_function() {
 #[tokio::test]
 async fn settling_waits_for_the_writer_that_holds_a_lower_id() {
     let Fixture { store, database: _database } = Fixture::new().await;
-    let mut slow = store.begin().await.expect("unit");
+    let mut slow = store.begin();
     let mut network = slow.load::<NetworkState>(Uuid::now_v7()).await.expect("loaded");
     slow.append(&mut network, &[created("slow")], ACTOR).await.expect("appended");
     let fast = append(&store, Uuid::now_v7(), &[created("fast")]).await.expect("appended");
@@ -110,7 +110,7 @@ async fn settling_waits_for_the_writer_that_holds_a_lower_id() {
 #[tokio::test]
 async fn a_writer_that_gives_up_leaves_a_gap_that_stalls_nobody() {
     let Fixture { store, database: _database } = Fixture::new().await;
-    let mut abandoned = store.begin().await.expect("unit");
+    let mut abandoned = store.begin();
     let mut network = abandoned.load::<NetworkState>(Uuid::now_v7()).await.expect("loaded");
     abandoned.append(&mut network, &[created("a")], ACTOR).await.expect("appended");
     drop(abandoned);

@@ -11,7 +11,7 @@ use crate::{ACTOR, Fixture, enrolled, label};
 
 async fn grow(store: &Store) -> (NetworkId, Vec<NodeId>) {
     let network = NetworkId(Uuid::now_v7());
-    let mut unit = store.begin().await.expect("unit");
+    let mut unit = store.begin();
     let mut state = unit.load::<NetworkState>(network.0).await.expect("loaded");
     let created = EventBody::NetworkCreated(NetworkCreated {
         name: label("mesh"),
