@@ -17,6 +17,8 @@ use crate::problem::Problem;
 /// How long one attempt may take, unless the caller says otherwise.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Shorter than the server's patience with idle connections.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest answer the client reads, in bytes.
 const ANSWER_LIMIT: usize = 64 * 1024 * 1024;
 
@@ -182,6 +184,7 @@ impl Client {
             .tls_backend_preconfigured(tls.clone())
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(REQUEST_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()

@@ -15,11 +15,13 @@ use std::time::{Duration, Instant};
 
 use axum::{
     Router,
+    body::HttpBody,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
     http::{HeaderValue, Method, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use futures_util::StreamExt;
 use sextant_api::{BODY_LIMIT, Frame, Problem, frame::SnapshotState};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -29,6 +31,8 @@ use crate::{
     error::{ApiError, Logged, problem_response},
 };
 
+/// So much of a body that is too large is read and thrown away before the answer.
+const DISCARD_LIMIT: usize = 1024 * 1024;
 /// No answer takes longer; streams are not answers.
 const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 
@@ -119,7 +123,13 @@ async fn observe(
 ) -> Response {
     let id = app.id().simple().to_string();
     let started = Instant::now();
-    let mut response = match tokio::time::timeout(REQUEST_LIMIT, next.run(request)).await {
+    let answer = async {
+        match buffered(request).await {
+            Ok(request) => next.run(request).await,
+            Err(error) => error.into_response(),
+        }
+    };
+    let mut response = match tokio::time::timeout(REQUEST_LIMIT, answer).await {
         Ok(response) => response,
         Err(_) => ApiError::Busy.into_response(),
     };
@@ -144,6 +154,31 @@ async fn observe(
         Some(_) => with_request_id(response, id).await,
         None => response,
     }
+}
+
+/// The request with its body read. An answer that is sent while the client is still writing is
+/// often lost with the connection, so refusals too wait for the body, within bounds.
+async fn buffered(request: Request) -> Result<Request, ApiError> {
+    let (parts, body) = request.into_parts();
+    if body.is_end_stream() {
+        return Ok(Request::from_parts(parts, body));
+    }
+    let mut chunks = body.into_data_stream();
+    let (mut kept, mut read) = (Vec::new(), 0);
+    while let Some(chunk) = chunks.next().await {
+        let chunk =
+            chunk.map_err(|error| ApiError::invalid(format!("the body broke off: {error}")))?;
+        read += chunk.len();
+        if read <= BODY_LIMIT {
+            kept.extend_from_slice(&chunk);
+        } else if read > DISCARD_LIMIT {
+            break;
+        }
+    }
+    if read > BODY_LIMIT {
+        return Err(ApiError::TooLarge);
+    }
+    Ok(Request::from_parts(parts, kept.into()))
 }
 
 /// Problems carry the request's id, so that a user's report can be found in the log.

@@ -32,7 +32,9 @@ use crate::{
 
 /// A client that has not finished the TLS handshake by then is dropped.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
-const HEADER_LIMIT: Duration = Duration::from_secs(10);
+/// The wait for the next request counts, so this is also how long a connection may idle. Longer
+/// than clients keep theirs, so that no request meets a connection that is just being closed.
+const HEADER_LIMIT: Duration = Duration::from_mins(1);
 /// Connections at most; further ones wait in the kernel's queue.
 const CONNECTIONS: usize = 4096;
 /// When the process cannot accept (no file descriptors left), it pauses instead of spinning.
