@@ -211,3 +211,36 @@ pub fn problem_response(problem: &Problem) -> Response {
     let body = serde_json::to_vec(problem).unwrap_or_default();
     (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// Every quoted word with a hyphen, or a known single word, that stands in the sources of codes.
+    fn codes_in(source: &str) -> BTreeSet<String> {
+        let words = source.split('"').skip(1).step_by(2);
+        let code = |word: &&str| {
+            !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+        };
+        words.filter(code).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_code_is_documented_with_what_to_do() {
+        let documented = include_str!("../../../docs/problems.md");
+        let model = include_str!("../../model/src/aggregate.rs");
+        let refusals = model.split("fn code").nth(1).and_then(|rest| rest.split("\nfn ").next());
+        let errors = include_str!("error.rs");
+        let statuses = errors.split("fn status_and_code").nth(1);
+        let statuses = statuses.and_then(|rest| rest.split("#[cfg(test)]").next());
+        let stream = include_str!("http/stream.rs").split("fn say_goodbye").nth(1);
+        let mut codes = BTreeSet::new();
+        for source in [refusals, statuses, stream] {
+            codes.extend(codes_in(source.expect("the functions that name codes")));
+        }
+        assert!(codes.len() > 30, "{codes:?}");
+        let missing: Vec<_> =
+            codes.iter().filter(|code| !documented.contains(&format!("| `{code}` |"))).collect();
+        assert!(missing.is_empty(), "not in docs/problems.md: {missing:?}");
+    }
+}
