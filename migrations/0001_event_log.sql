@@ -110,6 +110,38 @@ $$;
 REVOKE ALL ON FUNCTION append_events FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION append_events TO sextant_app;
 
+-- Appends the first events of aggregates that did not exist, one each, for several commands at
+-- once; returns their ids in the order given. The commands have nothing else to write, and their
+-- ids are new, so none can be in conflict with another: they share one commit.
+CREATE FUNCTION append_first_events(
+    aggregate_types text[],
+    aggregate_ids   uuid[],
+    actor_ids       uuid[],
+    event_types     text[],
+    payloads        jsonb[]
+) RETURNS bigint[]
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    ids bigint[];
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(5657, 1);
+    WITH appended AS (
+        INSERT INTO public.events
+            (aggregate_type, aggregate_id, aggregate_seq, event_type, actor_id, payload)
+        SELECT e.aggregate_type, e.aggregate_id, 1, e.event_type, e.actor_id, e.payload
+        FROM unnest(aggregate_types, aggregate_ids, actor_ids, event_types, payloads)
+             WITH ORDINALITY AS e (aggregate_type, aggregate_id, actor_id, event_type, payload, position)
+        ORDER BY e.position
+        RETURNING event_id
+    )
+    SELECT array_agg(event_id ORDER BY event_id) INTO ids FROM appended;
+    RETURN ids;
+END
+$$;
+REVOKE ALL ON FUNCTION append_first_events FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION append_first_events TO sextant_app;
+
 -- The highest id drawn so far, and who may still commit an id up to it. Once none of these holds
 -- the lock any more, every id up to the highest is settled: it is visible, or it will never be.
 -- The order of the two reads is what makes it true.

@@ -8,7 +8,7 @@ use sextant_store::Store;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{auth::TokenCache, ca::Ca, tail::Tail};
+use crate::{appender::Appender, auth::TokenCache, ca::Ca, tail::Tail};
 
 /// Shared by all requests of a replica.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Parts {
     pub store: Store,
     /// The platform's CA.
     pub ca: Ca,
+    /// Where commands that only append one first event hand it in.
+    pub appender: Appender,
     /// The log as it grows.
     pub tail: Tail,
     /// API tokens that were checked a moment ago.

@@ -8,8 +8,8 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::Value;
-use sextant_model::ActorId;
-use sextant_store::{Unit, idempotency::StoredAnswer};
+use sextant_model::{ActorId, EventBody, aggregate::Aggregate};
+use sextant_store::{FirstEvent, Loaded, Unit, idempotency::StoredAnswer};
 
 use crate::{app::App, error::ApiError, extract::request_hash};
 
@@ -22,6 +22,8 @@ pub struct Command {
     app: App,
     actor: ActorId,
     key: Option<String>,
+    /// Committed already, by [`Command::append_first`].
+    committed: Option<i64>,
     /// The transaction.
     pub unit: Unit,
 }
@@ -103,12 +105,29 @@ impl Command {
                     .map(Begun::Replayed);
             }
         }
-        Ok(Begun::Fresh(Box::new(Self { app: app.clone(), actor, key, unit })))
+        Ok(Begun::Fresh(Box::new(Self { app: app.clone(), actor, key, committed: None, unit })))
     }
 
     /// Begins a command that is idempotent by itself.
     pub fn begin_plain(app: &App, actor: ActorId) -> Self {
-        Self { app: app.clone(), actor, key: None, unit: app.store.begin() }
+        Self { app: app.clone(), actor, key: None, committed: None, unit: app.store.begin() }
+    }
+
+    /// Appends the first event of a new aggregate, as all that the command writes. Without an
+    /// Idempotency-Key it shares a commit with others, now; with one, it commits with the key.
+    pub async fn append_first<A: Aggregate>(
+        &mut self,
+        loaded: &mut Loaded<A>,
+        event: EventBody,
+    ) -> Result<(), ApiError> {
+        if self.key.is_some() {
+            return Ok(self.unit.append(loaded, &[event], self.actor).await?);
+        }
+        let first = FirstEvent { aggregate_id: loaded.id, actor: self.actor, body: event.clone() };
+        let (id, at) = self.app.appender.append(first).await?;
+        loaded.fold(&[event], id, at);
+        self.committed = Some(id);
+        Ok(())
     }
 
     /// Commits, waits (within bounds) until what was written can be read, and answers.
@@ -122,7 +141,10 @@ impl Command {
             };
             self.unit.keep_answer(self.actor, key, &stored).await?;
         }
-        let event_id = self.unit.commit().await?;
+        let event_id = match self.committed {
+            Some(id) => id,
+            None => self.unit.commit().await?,
+        };
         let mut status = answer.status;
         if event_id > 0 {
             self.app.tail.committed();

@@ -1,5 +1,7 @@
 //! Errors as problems. What clients may read and what only the log may say are kept apart.
 
+use std::sync::Arc;
+
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -60,7 +62,7 @@ pub enum ApiError {
     Refused(#[from] Refusal),
     /// The store did not do it.
     #[error(transparent)]
-    Store(StoreError),
+    Store(Arc<StoreError>),
     /// Too much at once.
     #[error("the control plane is busy; try again in a moment")]
     Busy,
@@ -76,8 +78,14 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Refused(refusal) => Self::Refused(refusal),
-            other => Self::Store(other),
+            other => Self::Store(Arc::new(other)),
         }
+    }
+}
+
+impl From<Arc<StoreError>> for ApiError {
+    fn from(error: Arc<StoreError>) -> Self {
+        Self::Store(error)
     }
 }
 
@@ -125,7 +133,7 @@ impl ApiError {
     pub fn problem(&self) -> Problem {
         let (status, code) = self.status_and_code();
         let detail = match self {
-            Self::Store(StoreError::Unavailable(_)) => {
+            Self::Store(error) if matches!(**error, StoreError::Unavailable(_)) => {
                 "the database cannot be reached at the moment; nothing was changed, try again".into()
             }
             _ if status == StatusCode::INTERNAL_SERVER_ERROR => {
@@ -172,6 +180,7 @@ fn store_status(error: &StoreError) -> (StatusCode, &'static str) {
         StoreError::IdempotencyMismatch => {
             (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused")
         }
+        StoreError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
         StoreError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "database-unavailable"),
         StoreError::Driver(_) | StoreError::Inconsistent { .. } | StoreError::Migration(_) => {
             (StatusCode::INTERNAL_SERVER_ERROR, "internal")

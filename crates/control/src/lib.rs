@@ -12,6 +12,7 @@
 //! projection in `sextant-store`, one file in `http/` and its line in [`http::router`].
 
 pub mod app;
+pub mod appender;
 pub mod auth;
 pub mod ca;
 pub mod command;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::{App, Parts},
+    appender::appender,
     auth::TokenCache,
     ca::Ca,
     config::Config,
@@ -63,9 +64,11 @@ impl Replica {
         listeners: Vec<TcpListener>,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
+        let (appender, appending) = appender();
         let app = App::new(Parts {
             store: store.clone(),
             ca,
+            appender,
             tail: Tail::default(),
             tokens: TokenCache::default(),
             clock: Box::new(SystemClock),
@@ -81,6 +84,7 @@ impl Replica {
             let (app, store, stop) = (app.clone(), store.clone(), tail_stop.clone());
             async move { app.tail.run(store, stop).await }
         });
+        chores.spawn(appending.run(store.clone(), tail_stop.clone()));
         chores.spawn(housekeeping::run(app.clone(), stop.clone()));
         chores.spawn(renewal);
         let mut serving = JoinSet::new();

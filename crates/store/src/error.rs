@@ -30,6 +30,9 @@ pub enum StoreError {
     /// The database cannot be reached, is starting, or is shutting down.
     #[error("the database is unavailable: {0}")]
     Unavailable(#[source] sqlx::Error),
+    /// The replica is on its way down.
+    #[error("this replica is shutting down; ask another one")]
+    ShuttingDown,
     /// The database said something unexpected.
     #[error("the database failed: {0}")]
     Driver(#[source] sqlx::Error),
@@ -49,7 +52,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same call may work a moment later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::ShuttingDown)
     }
 }
 

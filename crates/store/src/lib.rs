@@ -22,4 +22,4 @@ mod unit;
 
 pub use connect::{ConnectOptions, Store, WakeUp};
 pub use error::StoreError;
-pub use unit::{Loaded, Unit};
+pub use unit::{FirstEvent, Loaded, Unit};

@@ -37,7 +37,8 @@ impl<A: Aggregate> Loaded<A> {
         Self { id, state: A::default(), version: 0, created_at: None, first_event_id: None }
     }
 
-    fn fold(&mut self, events: &[EventBody], last_id: i64, occurred_at: Timestamp) {
+    /// Folds in `events` that were appended, the last of them with the id `last_id`.
+    pub fn fold(&mut self, events: &[EventBody], last_id: i64, occurred_at: Timestamp) {
         let count = i32::try_from(events.len()).unwrap_or(i32::MAX);
         for event in events {
             self.state.apply(event);
@@ -48,7 +49,41 @@ impl<A: Aggregate> Loaded<A> {
     }
 }
 
+/// The first event of an aggregate that does not exist yet.
+#[derive(Clone, Debug)]
+pub struct FirstEvent {
+    /// The aggregate's id; nobody else has it.
+    pub aggregate_id: Uuid,
+    /// Who causes it.
+    pub actor: ActorId,
+    /// What happened.
+    pub body: EventBody,
+}
+
 impl Store {
+    /// Appends the first events of several aggregates in one commit: their ids, in order, and when
+    /// it happened. All of them happen or none.
+    pub async fn append_first(
+        &self,
+        batch: &[FirstEvent],
+    ) -> Result<(Vec<i64>, Timestamp), StoreError> {
+        let kinds: Vec<_> = batch.iter().map(|event| event.body.kind().as_str().into()).collect();
+        let ids: Vec<_> = batch.iter().map(|event| event.aggregate_id).collect();
+        let actors: Vec<_> = batch.iter().map(|event| event.actor.0).collect();
+        let (types, payloads) = columns(batch.iter().map(|event| &event.body))?;
+        let appended = sqlx::query!(
+            r#"SELECT append_first_events($1, $2, $3, $4, $5) AS "ids!", now() AS "now!""#,
+            &kinds,
+            &ids,
+            &actors,
+            &types,
+            &payloads
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok((appended.ids, Timestamp(appended.now)))
+    }
+
     /// Begins a command.
     pub fn begin(&self) -> Unit {
         let (pool, carver) = (self.pool.clone(), self.carver.clone());
@@ -107,24 +142,6 @@ impl Unit {
         Ok(())
     }
 
-    /// Appends `events` as the last thing the command writes. If it is also the first, this is one
-    /// statement that commits by itself, and [`Unit::commit`] has nothing left to do.
-    pub async fn append_last<A: Aggregate>(
-        &mut self,
-        loaded: &mut Loaded<A>,
-        events: &[EventBody],
-        actor: ActorId,
-    ) -> Result<(), StoreError> {
-        if self.transaction.is_some() || events.is_empty() {
-            return self.append(loaded, events, actor).await;
-        }
-        let mut connection = self.pool.acquire().await?;
-        let (last, now) = append_on(&mut connection, loaded, events, actor).await?;
-        loaded.fold(events, last, now);
-        self.last_event_id = last;
-        Ok(())
-    }
-
     /// Prefixes and addresses, within this transaction.
     pub async fn ipam(&mut self) -> Result<PgIpam<'_>, StoreError> {
         self.open().await?;
@@ -150,15 +167,7 @@ async fn append_on<A: Aggregate>(
     actor: ActorId,
 ) -> Result<(i64, Timestamp), StoreError> {
     debug_assert!(events.iter().all(|event| event.kind() == A::KIND));
-    let mut types = Vec::with_capacity(events.len());
-    let mut payloads = Vec::with_capacity(events.len());
-    for event in events {
-        let (event_type, payload) = event.to_columns().map_err(|error| {
-            StoreError::Inconsistent { table: "events", reason: error.to_string() }
-        })?;
-        types.push(event_type);
-        payloads.push(payload);
-    }
+    let (types, payloads) = columns(events.iter())?;
     let appended = sqlx::query!(
         r#"SELECT append_events($1, $2, $3, $4, $5, $6) AS "id!", now() AS "now!""#,
         A::KIND.as_str(),
@@ -171,4 +180,20 @@ async fn append_on<A: Aggregate>(
     .fetch_one(connection)
     .await?;
     Ok((appended.id, Timestamp(appended.now)))
+}
+
+/// The columns `event_type` and `payload` of several events.
+fn columns<'e>(
+    events: impl ExactSizeIterator<Item = &'e EventBody>,
+) -> Result<(Vec<String>, Vec<serde_json::Value>), StoreError> {
+    let mut types = Vec::with_capacity(events.len());
+    let mut payloads = Vec::with_capacity(events.len());
+    for event in events {
+        let (event_type, payload) = event.to_columns().map_err(|error| {
+            StoreError::Inconsistent { table: "events", reason: error.to_string() }
+        })?;
+        types.push(event_type);
+        payloads.push(payload);
+    }
+    Ok((types, payloads))
 }

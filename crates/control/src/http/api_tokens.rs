@@ -44,7 +44,7 @@ pub async fn create(
     let event = ApiTokenState::create(new.name, new.role, lifetime, secret.hash(), app.now())?;
     let id = ApiTokenId(app.id());
     let mut token = Loaded::<ApiTokenState>::fresh(id.0);
-    command.unit.append_last(&mut token, &[event], who.actor()).await?;
+    command.append_first(&mut token, event).await?;
     let created = token.state.created()?;
     let resource = ApiToken {
         id,

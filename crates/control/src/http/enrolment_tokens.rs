@@ -51,7 +51,7 @@ pub async fn create(
     let event = EnrolmentTokenState::create(wish, secret.hash(), app.now())?;
     let id = EnrolmentTokenId(app.id());
     let mut token = Loaded::<EnrolmentTokenState>::fresh(id.0);
-    command.unit.append_last(&mut token, &[event], who.actor()).await?;
+    command.append_first(&mut token, event).await?;
     let created = token.state.created()?;
     let resource = EnrolmentToken {
         id,

@@ -12,7 +12,7 @@ use sextant_model::{
     aggregate::NetworkState,
     event::{NetworkCreated, NetworkDeleted, NetworkRenamed},
 };
-use sextant_store::{Store, StoreError};
+use sextant_store::{FirstEvent, Store, StoreError};
 use uuid::Uuid;
 
 use crate::{ACTOR, Fixture, label};
@@ -188,4 +188,26 @@ async fn a_database_that_is_not_there_is_unavailable_and_nothing_else() {
     let store = Store::connect(&options).expect("lazy");
     let error = store.ping().await.expect_err("nobody there");
     assert!(error.is_transient(), "{error}");
+}
+
+#[tokio::test]
+async fn first_events_of_many_commands_share_one_commit_and_keep_their_order() {
+    let Fixture { store, database: _database } = Fixture::new().await;
+    let batch: Vec<_> = (0..20)
+        .map(|n| FirstEvent {
+            aggregate_id: Uuid::now_v7(),
+            actor: ACTOR,
+            body: created(&format!("net-{n}")),
+        })
+        .collect();
+    let (ids, at) = store.append_first(&batch).await.expect("appended");
+    let settled = store.settle().await.expect("settled");
+    let events = store.events(0, settled, 100).await.expect("events");
+    assert_eq!(events.iter().map(|event| event.event_id).collect::<Vec<_>>(), ids);
+    for (event, first) in events.iter().zip(&batch) {
+        assert_eq!((event.aggregate_id, event.aggregate_seq), (first.aggregate_id, 1));
+        assert_eq!((&event.body, event.occurred_at), (&first.body, at));
+    }
+    let again = store.append_first(&batch[..1]).await.expect_err("it exists now");
+    assert!(matches!(again, StoreError::VersionConflict), "{again}");
 }
