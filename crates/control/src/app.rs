@@ -8,7 +8,7 @@ use sextant_store::Store;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{appender::Appender, auth::TokenCache, ca::Ca, tail::Tail};
+use crate::{appender::Appender, ca::Ca, tail::Tail, token_cache::TokenCache};
 
 /// Shared by all requests of a replica.
 #[derive(Clone, Debug)]

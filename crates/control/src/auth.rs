@@ -1,11 +1,5 @@
 //! Who is asking: an operator by bearer token, a node by client certificate.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
-
 use axum::{
     extract::FromRequestParts,
     http::{header, request::Parts},
@@ -185,41 +179,5 @@ impl FromRequestParts<App> for NodePrincipal {
                 Err(ApiError::Forbidden("this is for nodes, not for operators"))
             }
         }
-    }
-}
-
-/// A revoked token may still work for so long.
-const CACHED_FOR: Duration = Duration::from_secs(2);
-const CACHE_SIZE: usize = 1024;
-
-/// Credentials that were read a moment ago. A cache, not state: losing it costs a query.
-#[derive(Debug, Default)]
-pub struct TokenCache(Mutex<HashMap<ApiTokenId, (Timestamp, Arc<ApiTokenCredentials>)>>);
-
-impl TokenCache {
-    fn get(&self, id: ApiTokenId, now: Timestamp) -> Option<Arc<ApiTokenCredentials>> {
-        let cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (read_at, credentials) = cache.get(&id)?;
-        (now.since(*read_at) < CACHED_FOR && *read_at <= now).then(|| credentials.clone())
-    }
-
-    fn keep(
-        &self,
-        id: ApiTokenId,
-        credentials: ApiTokenCredentials,
-        now: Timestamp,
-    ) -> Arc<ApiTokenCredentials> {
-        let credentials = Arc::new(credentials);
-        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.len() >= CACHE_SIZE {
-            cache.clear();
-        }
-        cache.insert(id, (now, credentials.clone()));
-        credentials
-    }
-
-    /// Forgets a token, because this replica has just revoked it.
-    pub fn forget(&self, id: ApiTokenId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 }

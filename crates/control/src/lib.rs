@@ -25,3 +25,4 @@ pub mod init;
 pub mod run;
 pub mod server;
 pub mod tail;
+pub mod token_cache;

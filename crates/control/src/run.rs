@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     app::{App, Parts},
     appender::appender,
-    auth::TokenCache,
     ca::Ca,
     config::Config,
     housekeeping, http, server,
     tail::Tail,
+    token_cache::TokenCache,
 };
 
 /// What is left over after the drain may not keep the process alive.
