@@ -136,6 +136,11 @@ impl ApiError {
             Self::Store(error) if matches!(**error, StoreError::Unavailable(_)) => {
                 "the database cannot be reached at the moment; nothing was changed, try again".into()
             }
+            Self::Store(error) if matches!(**error, StoreError::OutcomeUnknown(_)) => {
+                "the database went away while the change was being committed; it may have happened: \
+                 read it again, or repeat with the same Idempotency-Key"
+                    .into()
+            }
             _ if status == StatusCode::INTERNAL_SERVER_ERROR => {
                 "something failed inside the control plane; its log has the details under request_id"
                     .into()
@@ -182,6 +187,7 @@ fn store_status(error: &StoreError) -> (StatusCode, &'static str) {
         }
         StoreError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
         StoreError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "database-unavailable"),
+        StoreError::OutcomeUnknown(_) => (StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown"),
         StoreError::Driver(_) | StoreError::Inconsistent { .. } | StoreError::Migration(_) => {
             (StatusCode::INTERNAL_SERVER_ERROR, "internal")
         }

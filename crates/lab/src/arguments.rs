@@ -59,6 +59,12 @@ pub enum Action {
         /// Its name; the next of n1, n2 and so on if absent
         name: Option<String>,
     },
+    /// Remove a node: wait until all others have dropped it, then take its host away
+    #[command(after_help = "Example: sextant-lab remove-node n3")]
+    RemoveNode {
+        /// Its name
+        name: String,
+    },
     /// Ask a daemon to end; namespaces and WireGuard stay
     #[command(after_help = "Example: sextant-lab stop c1")]
     Stop(DaemonArguments),
@@ -95,6 +101,12 @@ pub enum Action {
         #[arg(long)]
         keep: bool,
     },
+    /// Measure, or try to break, a lab of its own
+    Bench {
+        /// What
+        #[command(subcommand)]
+        subject: BenchSubject,
+    },
     /// Be a host of a lab
     #[command(hide = true)]
     Hold {
@@ -107,6 +119,39 @@ pub enum Action {
         /// The command and its arguments
         #[arg(last = true, required = true)]
         command: Vec<String>,
+    },
+}
+
+/// What a lab of its own is for.
+#[derive(Debug, Subcommand)]
+pub enum BenchSubject {
+    /// From the commit of a join until every other agent has applied it; exit code 1 if the goal
+    /// is missed
+    #[command(after_help = "Example: sextant-lab bench join --nodes 10 --joins 20")]
+    Join {
+        /// How many nodes stay
+        #[arg(long, default_value_t = 5, value_parser = value_parser!(u16).range(1..=200))]
+        nodes: u16,
+        /// How many others join, one at a time
+        #[arg(long, default_value_t = 50, value_parser = value_parser!(u16).range(1..))]
+        joins: u16,
+    },
+    /// Kill agents, replicas and Postgres at random moments of their work, then compare every
+    /// account of what happened; exit code 1 if two differ or a ping is lost
+    #[command(after_help = "Example: sextant-lab bench kill --rounds 20 --seed 7")]
+    Kill {
+        /// How many kills
+        #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// How many nodes at the start
+        #[arg(long, default_value_t = 4, value_parser = value_parser!(u16).range(3..=50))]
+        nodes: u16,
+        /// Repeat the victims and moments of a run [default: random]
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
+        /// Leave the lab running at the end
+        #[arg(long)]
+        keep: bool,
     },
 }
 

@@ -27,12 +27,18 @@ use crate::{
 const DATABASE: &str = "sextant";
 /// Where replicas listen on the underlay.
 const UNDERLAY_PORT: u16 = 7443;
+/// From which ports the kernel takes those of outgoing connections.
+const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+/// Replicas do not listen below it.
+const LOWEST_PORT: u16 = 10_000;
+const MOST_TRIES: u16 = 50;
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
 impl Lab {
     /// Starts Postgres, with the data it had before if there are any.
     pub fn start_postgres(&mut self) -> Result<()> {
         let options = PostgresOptions {
+            commit_times: true,
             outlive: true,
             lab: Some(self.description.lab_id.clone()),
             log: Some(self.directory.log("postgres")),
@@ -61,7 +67,7 @@ impl Lab {
         let address = underlay::replica_address(&self.description.lab_id, index);
         let host = self.add_host(&name, address)?;
         self.write_control_config(&name, address)?;
-        let listener = bind(0)?;
+        let listener = bind_anywhere()?;
         let port = listener.local_addr().map_err(LabError::file("look at", "a socket"))?.port();
         self.description.replicas.push(ReplicaDescription {
             name: name.clone(),
@@ -87,6 +93,14 @@ impl Lab {
             .arg(&self.description.admin_token_file)
             .env(MARK, self.description.lab_id.as_str());
         run(&mut init).map(drop)
+    }
+
+    /// Makes every projection anew from the log, while the replicas serve.
+    pub fn rebuild_projections(&self) -> Result<()> {
+        let Some(first) = self.description.replicas.first() else { return Ok(()) };
+        let mut rebuild = Command::new(self.programs.control()?);
+        rebuild.args(["rebuild", "--config"]).arg(self.control_config(&first.name));
+        run(rebuild.env(MARK, self.description.lab_id.as_str())).map(drop)
     }
 
     /// Starts a replica and waits until it can serve.
@@ -177,6 +191,17 @@ impl Lab {
         })?;
         Ok(postgres::url(host.as_ref(), database, user))
     }
+}
+
+/// A listening socket at a port that the kernel gives to nobody: while a replica is dead, an
+/// outgoing connection could be given its port otherwise, and the replica could not start again.
+fn bind_anywhere() -> Result<TcpListener> {
+    let range = std::fs::read_to_string(PORT_RANGE).unwrap_or_default();
+    let first_given = range.split_whitespace().next().and_then(|text| text.parse().ok());
+    let ports = LOWEST_PORT..first_given.unwrap_or(LOWEST_PORT);
+    let tries = if ports.is_empty() { 0 } else { MOST_TRIES };
+    let mut found = (0..tries).map(|_| bind(rand::random_range(ports.clone())));
+    found.find(Result::is_ok).unwrap_or_else(|| bind(0))
 }
 
 /// A listening socket in the machine's own namespace.

@@ -49,6 +49,8 @@ pub struct LabDescription {
     pub replicas: Vec<ReplicaDescription>,
     /// The nodes.
     pub nodes: Vec<NodeDescription>,
+    /// The highest number a node ever had; numbers and underlay addresses are not used again.
+    pub last_index: u16,
 }
 
 /// One replica of the control plane.
@@ -193,6 +195,7 @@ pub(crate) mod tests {
             switch: 1,
             replicas: Vec::new(),
             nodes: (1..).zip(names).map(node).collect(),
+            last_index: 0,
         }
     }
 

@@ -165,6 +165,18 @@ pub fn hold() -> Result<()> {
     }
 }
 
+impl Host {
+    /// Takes the namespace's name from `ip netns`.
+    pub(crate) fn forget(&self, lab: &LabId) -> Result<()> {
+        match self.mode {
+            Mode::Root => {
+                run(Command::new("ip").args(["netns", "delete", &self.netns(lab)])).map(drop)
+            }
+            Mode::UserNamespace => Ok(()),
+        }
+    }
+}
+
 /// Takes the names of a lab's namespaces from `ip netns`.
 pub fn forget_netns(lab: &LabId) -> Result<()> {
     let Ok(entries) = fs::read_dir(NETNS_DIRECTORY) else { return Ok(()) };

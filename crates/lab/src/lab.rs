@@ -80,6 +80,7 @@ impl Lab {
             switch: switch.holder,
             replicas: Vec::new(),
             nodes: Vec::new(),
+            last_index: 0,
             lab_id,
         };
         let reserved = BTreeMap::new();

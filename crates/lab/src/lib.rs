@@ -4,6 +4,7 @@
 //! Start at [`Lab`]. [`LabDescription`] (`lab.json`) says where everything of a running lab is, and
 //! [`postgres`] gives any test a database of its own.
 
+pub mod bench;
 pub mod command;
 pub mod control_plane;
 pub mod convergence;
@@ -22,6 +23,7 @@ pub mod postgres;
 pub mod process;
 pub mod programs;
 pub mod progress;
+mod removal;
 pub mod scratch;
 pub mod status;
 pub mod underlay;

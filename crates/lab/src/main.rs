@@ -10,7 +10,12 @@ use std::{
 use anyhow::Context;
 use clap::Parser;
 use sextant_lab::{
-    Lab, LabDescription, LabDirectory, Programs, Progress, Size, Target, demo, down, host,
+    Lab, LabDescription, LabDirectory, Programs, Progress, Size, Target,
+    bench::{
+        join::{self, JoinOptions},
+        kill::{self, KillOptions},
+    },
+    demo, down, host,
     interrupt::Interrupt,
     operator::Operator,
     ping::{self, ping_all},
@@ -19,7 +24,7 @@ use sextant_lab::{
     status::{LabStatus, aligned},
 };
 
-use crate::arguments::{Action, Arguments, DaemonArguments};
+use crate::arguments::{Action, Arguments, BenchSubject, DaemonArguments};
 
 fn main() -> ExitCode {
     match run(Arguments::parse()) {
@@ -38,15 +43,15 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Action::Down => take_down(&directory()?),
         Action::Exec { host, command } => execute(&directory()?, &host, &command),
         Action::AddNode { name } => add_node(directory()?, name.as_deref()),
+        Action::RemoveNode { name } => remove_node(directory()?, &name),
         Action::Stop(target) => change(directory()?, &target, Lab::stop),
         Action::Start(target) => change(directory()?, &target, Lab::start),
         Action::Kill(target) => change(directory()?, &target, Lab::kill),
         Action::Status { json } => status(&directory()?, json),
         Action::Ping { json } => ping(&directory()?, json),
         Action::Logs { host } => logs(&directory()?, &host),
-        Action::Demo { nodes, keep } => {
-            Ok(if demo::run(nodes, keep)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
+        Action::Demo { nodes, keep } => Ok(verdict(demo::run(nodes, keep)?)),
+        Action::Bench { subject } => Ok(verdict(bench(&subject)?)),
         Action::Hold { name: _ } => {
             host::hold()?;
             Ok(ExitCode::SUCCESS)
@@ -103,6 +108,31 @@ fn add_node(directory: LabDirectory, name: Option<&str>) -> anyhow::Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
+fn remove_node(directory: LabDirectory, name: &str) -> anyhow::Result<ExitCode> {
+    let progress = Progress::start();
+    let mut lab = Lab::open(directory, Interrupt::never(), progress.clone())?;
+    let operator = Operator::of(lab.description())?;
+    let nodes = u16::try_from(lab.description().nodes.len()).unwrap_or(u16::MAX);
+    let limit = Size { nodes, replicas: 1 }.convergence_limit();
+    lab.remove_node(&operator, name, limit)?;
+    progress.say(format_args!("{name} is gone and every other node has dropped it"));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bench(subject: &BenchSubject) -> sextant_lab::Result<bool> {
+    match *subject {
+        BenchSubject::Join { nodes, joins } => join::run(JoinOptions { nodes, joins }),
+        BenchSubject::Kill { rounds, nodes, seed, keep } => {
+            let seed = seed.unwrap_or_else(rand::random);
+            kill::run(KillOptions { rounds, nodes, seed, keep })
+        }
+    }
+}
+
+fn verdict(good: bool) -> ExitCode {
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 fn change(
     directory: LabDirectory,
     arguments: &DaemonArguments,
@@ -137,7 +167,7 @@ fn ping(directory: &LabDirectory, json: bool) -> anyhow::Result<ExitCode> {
     }
     let complete = lab.nodes.iter().all(|node| node.overlay.is_some());
     let answered = pings.iter().all(|ping| ping.rtt_ms.is_some());
-    Ok(if complete && answered { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(verdict(complete && answered))
 }
 
 fn logs(directory: &LabDirectory, host: &str) -> anyhow::Result<ExitCode> {

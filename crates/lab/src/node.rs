@@ -22,8 +22,7 @@ impl Lab {
     /// Adds a machine with a fresh enrolment token and starts its agent. Without a name it gets
     /// the next of `n1`, `n2` and so on. Does not wait for it to join. Returns its name.
     pub fn add_node(&mut self, operator: &Operator, name: Option<&str>) -> Result<String> {
-        let last = self.description.nodes.iter().map(|node| node.index).max().unwrap_or(0);
-        let index = last + 1;
+        let index = self.description.last_index + 1;
         let name = self.new_name(name, index)?;
         let network_id = self.network_id(operator)?;
         let token = operator.enrolment_token(network_id, &name)?;
@@ -45,6 +44,7 @@ impl Lab {
             prefix: None,
             pids: NodePids { holder: host.holder, agent: None, wireguard: None },
         });
+        self.description.last_index = index;
         self.save()?;
         self.start_agent(&name)?;
         Ok(name)

@@ -4,9 +4,14 @@ use std::{fmt::Display, path::Path};
 
 use sextant_api::{
     Auth, Client, ClientConfig, ClientError, Trust,
-    resource::{enrolment::NewEnrolmentToken, network::NewNetwork, status::Status},
+    resource::{
+        enrolment::NewEnrolmentToken,
+        network::NewNetwork,
+        node::{Node, NodePhase},
+        status::Status,
+    },
 };
-use sextant_model::{DnsLabel, IpStackMode, NetworkId, NodeRole, Topology};
+use sextant_model::{DnsLabel, IpStackMode, NetworkId, NodeId, NodeRole, Topology};
 use url::Url;
 
 use crate::{
@@ -81,6 +86,25 @@ impl Operator {
         };
         let action = format!("create network \"{name}\"");
         Ok(self.ask(action, self.client.create_network(&new, Some(key)))?.value.id)
+    }
+
+    /// The node of that name that has not been released.
+    pub fn node(&self, name: &str) -> Result<Node> {
+        let mut known = self.status()?.nodes.into_iter().map(|status| status.node);
+        known.find(|node| node.name.as_str() == name).ok_or_else(|| LabError::ControlPlane {
+            action: format!("find node \"{name}\""),
+            reason: "no node of that name is a member or leaving".to_owned(),
+        })
+    }
+
+    /// Starts the leave of a node. Asking again changes nothing.
+    pub fn withdraw_node(&self, id: NodeId) -> Result<Node> {
+        self.ask(format!("remove node {id}"), self.client.remove_node(id, None))
+    }
+
+    /// How far a node has come.
+    pub fn phase(&self, id: NodeId) -> Result<NodePhase> {
+        Ok(self.ask(format!("read node {id}"), self.client.node(id))?.value.phase)
     }
 
     /// A token with which the machine `node_name` can enrol. It is a secret.

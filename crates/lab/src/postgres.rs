@@ -39,6 +39,8 @@ pub struct PostgresOptions {
     pub durable: bool,
     /// Most sessions at once.
     pub max_connections: u16,
+    /// Note when each transaction was committed, for `pg_xact_commit_timestamp`.
+    pub commit_times: bool,
     /// Keep it running when the handle is dropped and when this process dies.
     pub outlive: bool,
     /// The mark of its processes; a fresh one if absent.
@@ -49,7 +51,14 @@ pub struct PostgresOptions {
 
 impl Default for PostgresOptions {
     fn default() -> Self {
-        Self { durable: true, max_connections: 200, outlive: false, lab: None, log: None }
+        Self {
+            durable: true,
+            max_connections: 200,
+            commit_times: false,
+            outlive: false,
+            lab: None,
+            log: None,
+        }
     }
 }
 
@@ -164,10 +173,13 @@ impl Drop for ScratchPostgres {
     }
 }
 
-/// Kills a postmaster and waits until its children have noticed.
+/// Kills a server, the postmaster first and then its children wherever they are in their work, and
+/// waits until none is left.
 pub fn kill(lab: &LabId, pid: u32) -> Result<()> {
     let group: Vec<_> = process::children(pid);
     process::signal(lab, &[pid], Signal::KILL);
+    // They write over their environment and so carry no mark.
+    process::signal_if(&group, Signal::KILL, |child| process::runs(child, "postgres"));
     until("Postgres to end", process::GRACE, &Interrupt::never(), || {
         let left = group.iter().filter(|child| process::runs(**child, "postgres")).count();
         Ok(if lab.marks(pid) || left > 0 {
@@ -223,6 +235,9 @@ fn server_command(
             ["fsync=off", "synchronous_commit=off", "full_page_writes=off"].map(Into::into),
         );
     }
+    if options.commit_times {
+        settings.push("track_commit_timestamp=on".to_owned());
+    }
     for setting in settings {
         words.extend(["-c".into(), setting.into()]);
     }
@@ -267,6 +282,14 @@ pub fn psql(url: &str, statements: &[&str]) -> Result<()> {
         command.args(["-c", statement]);
     }
     run(&mut command).map(drop)
+}
+
+/// Runs one query as the user in `url`: a line for each row, its columns separated by tabs.
+pub fn query(url: &str, query: &str) -> Result<Vec<String>> {
+    let mut command = Command::new("psql");
+    command.args(["-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-d", url]);
+    let rows = run(command.args(["-c", query]))?;
+    Ok(rows.lines().map(str::to_owned).collect())
 }
 
 /// An SQL identifier.

@@ -139,12 +139,38 @@ pub fn working_in(directory: &Path, program: &str) -> Vec<u32> {
 
 /// The processes that `pid` started and that still live.
 pub fn children(pid: u32) -> Vec<u32> {
-    let parent = |child: &u32| {
-        let stat = fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
-        // The name, in parentheses, may contain anything; state and parent follow it.
-        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok()
-    };
+    let parent = |child: &u32| stat(*child, PARENT);
     processes().filter(|child| parent(child) == Some(pid)).collect()
+}
+
+/// Whether `pid` is on its way out. Then it has no environment any more, and may still have files
+/// open: sockets on which nobody else can listen yet.
+fn is_ending(pid: u32) -> bool {
+    let exiting = stat(pid, FLAGS).is_some_and(|flags| flags & EXITING != 0);
+    // Whoever has only to be reaped has given everything back, unless its threads have not.
+    let over = state(pid) == Some('Z') && stat(pid, THREADS) == Some(1);
+    exiting && !over
+}
+
+/// Fields of /proc/PID/stat, counted from the state; proc_pid_stat(5).
+const PARENT: usize = 1;
+const FLAGS: usize = 6;
+const THREADS: usize = 17;
+/// `PF_EXITING` of the kernel.
+const EXITING: u32 = 0x4;
+
+fn stat_fields(pid: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may contain anything.
+    Some(stat.rsplit_once(')')?.1.to_owned())
+}
+
+fn stat(pid: u32, field: usize) -> Option<u32> {
+    stat_fields(pid)?.split_whitespace().nth(field)?.parse().ok()
+}
+
+fn state(pid: u32) -> Option<char> {
+    stat_fields(pid)?.trim_start().chars().next()
 }
 
 /// Whether two processes are in the same network namespace.
@@ -214,11 +240,16 @@ pub fn open_log(path: &Path) -> Result<File> {
 
 /// Sends `signal` to those of `pids` that are processes of the lab.
 pub fn signal(lab: &LabId, pids: &[u32], signal: Signal) {
+    signal_if(pids, signal, |pid| lab.marks(pid));
+}
+
+/// Sends `signal` to those of `pids` that are meant.
+pub(crate) fn signal_if(pids: &[u32], signal: Signal, is_meant: impl Fn(u32) -> bool) {
     for pid in pids {
         let Some(handle) = i32::try_from(*pid).ok().and_then(Pid::from_raw) else { continue };
-        // The handle is taken before the mark is looked at: a pid may be given to another process.
+        // The handle is taken before the process is looked at: a pid may be given to another one.
         if let Ok(handle) = pidfd_open(handle, PidfdFlags::empty())
-            && lab.marks(*pid)
+            && is_meant(*pid)
         {
             let _ = pidfd_send_signal(handle, signal);
         }
@@ -236,10 +267,10 @@ pub fn stop(lab: &LabId, pids: &[u32], first: Signal) -> Result<()> {
     Ok(())
 }
 
-/// Waits until none of `pids` is a process of the lab.
+/// Waits until none of `pids` is a process of the lab, and what they held is free.
 pub fn await_end(lab: &LabId, pids: &[u32], limit: Duration) -> Result<()> {
     until("processes to end", limit, &Interrupt::never(), || {
-        let left: Vec<_> = pids.iter().filter(|pid| lab.marks(**pid)).collect();
+        let left: Vec<_> = pids.iter().filter(|pid| lab.marks(**pid) || is_ending(**pid)).collect();
         Ok(if left.is_empty() {
             ControlFlow::Break(())
         } else {

@@ -63,6 +63,11 @@ pub fn attach(lab: &LabId, switch: &Host, host: &Host, address: Ipv6Addr) -> Res
     run_with_input(host.command(lab, "ip").args(["-batch", "-"]), &batch).map(drop)
 }
 
+/// Takes a host's cable away, both ends of it.
+pub fn detach(lab: &LabId, switch: &Host, host: &Host) -> Result<()> {
+    run(switch.command(lab, "ip").args(["link", "delete", &port(host)])).map(drop)
+}
+
 /// Cuts a host off or plugs it in again, at the switch: the host's own interface stays.
 pub fn set_cable(lab: &LabId, switch: &Host, host: &Host, plugged: bool) -> Result<()> {
     let state = if plugged { "up" } else { "down" };

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -24,6 +25,8 @@ pub struct Device {
 /// One peer of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
+    /// Where packets to it go; `None` if nobody said so and it has not been heard of.
+    pub endpoint: Option<SocketAddr>,
     /// What goes to it and may come from it, as `wg` writes it.
     pub allowed_ips: Vec<String>,
     /// The last handshake, in time since the Unix epoch.
@@ -71,6 +74,7 @@ fn parse(dump: &str) -> Option<Device> {
     let peers = lines.map(|fields| {
         let seconds: u64 = fields.get(4)?.parse().ok()?;
         let peer = Peer {
+            endpoint: fields.get(2)?.parse().ok(),
             allowed_ips: fields.get(3)?.split(',').map(str::to_owned).collect(),
             handshake: (seconds > 0).then(|| Duration::from_secs(seconds)),
         };
@@ -94,7 +98,8 @@ mod tests {
         assert_eq!(device.peers["PEER"].allowed_ips, ["fd00::2/128", "fd00:1::/64"]);
         let now = UNIX_EPOCH + Duration::from_secs(1_700_000_007);
         assert_eq!(device.peers["PEER"].handshake_age(now), Some(7));
-        assert_eq!(device.peers["NEW"].handshake, None);
+        assert_eq!(device.peers["PEER"].endpoint, "[fd5e::2]:51820".parse().ok());
+        assert_eq!((device.peers["NEW"].endpoint, device.peers["NEW"].handshake), (None, None));
         assert_eq!(parse("half a line"), None);
     }
 }

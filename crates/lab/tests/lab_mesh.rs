@@ -190,7 +190,7 @@ fn assert_nothing_was_torn_down(
 }
 
 #[test]
-fn a_killed_agent_and_a_new_node_disturb_nobody() {
+fn a_killed_agent_and_a_node_that_comes_and_goes_disturb_nobody() {
     let place = ScratchDirectory::new().expect("make");
     let mut lab = up(&place, 2);
     let indices = interfaces(&lab);
@@ -215,9 +215,17 @@ fn a_killed_agent_and_a_new_node_disturb_nobody() {
     lab.start(&n2).expect("start");
     lab.await_converged(&operator, None, LIMIT).expect("converges");
     assert_eq!(ping_all(lab.description()).expect("ping").len(), 3 * 2);
+
+    let holder = lab.description().node(&name).expect("late").pids.holder;
+    lab.remove_node(&operator, &name, LIMIT).expect("remove");
+    assert!(!lab.description().lab_id.marks(holder), "its host is gone");
+    assert!(
+        devices(&lab).values().all(|device| device.peers.len() == 1),
+        "nobody has it as a peer"
+    );
     let tally = pings.finish().expect("a tally");
     assert!(tally.lost.is_empty(), "{tally:?}");
-    assert_eq!(indices, interfaces(&lab)[..2], "the same interfaces as before");
+    assert_eq!(indices, interfaces(&lab), "the same interfaces as before");
     drop(lab);
     place.remove().expect("down");
 }

@@ -30,6 +30,9 @@ pub enum StoreError {
     /// The database cannot be reached, is starting, or is shutting down.
     #[error("the database is unavailable: {0}")]
     Unavailable(#[source] sqlx::Error),
+    /// The connection was lost while the change was being committed: it happened or it did not.
+    #[error("the database went away during the commit: {0}")]
+    OutcomeUnknown(#[source] sqlx::Error),
     /// The replica is on its way down.
     #[error("this replica is shutting down; ask another one")]
     ShuttingDown,
@@ -52,7 +55,30 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same call may work a moment later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::ShuttingDown)
+        matches!(self, Self::Unavailable(_) | Self::OutcomeUnknown(_) | Self::ShuttingDown)
+    }
+
+    /// An error of a statement that commits. A connection that is lost then says nothing of what
+    /// became of the change; a deadlock or a time limit says that it was undone.
+    pub(crate) fn of_commit(error: sqlx::Error) -> Self {
+        match Self::from(error) {
+            Self::Unavailable(error) if is_lost_connection(&error) => Self::OutcomeUnknown(error),
+            other => other,
+        }
+    }
+}
+
+fn is_lost_connection(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(database) => {
+            let code = database.code().unwrap_or_default();
+            code.starts_with("08") || code.starts_with("57P")
+        }
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
     }
 }
 

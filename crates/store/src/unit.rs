@@ -71,6 +71,8 @@ impl Store {
         let ids: Vec<_> = batch.iter().map(|event| event.aggregate_id).collect();
         let actors: Vec<_> = batch.iter().map(|event| event.actor.0).collect();
         let (types, payloads) = columns(batch.iter().map(|event| &event.body))?;
+        // A connection first: one that cannot be had is no lost commit.
+        let mut connection = self.pool.acquire().await?;
         let appended = sqlx::query!(
             r#"SELECT append_first_events($1, $2, $3, $4, $5) AS "ids!", now() AS "now!""#,
             &kinds,
@@ -79,8 +81,9 @@ impl Store {
             &types,
             &payloads
         )
-        .fetch_one(&self.pool)
-        .await?;
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(StoreError::of_commit)?;
         Ok((appended.ids, Timestamp(appended.now)))
     }
 
@@ -153,7 +156,7 @@ impl Unit {
     /// Makes it all true. Returns the last event id; 0 if nothing was appended.
     pub async fn commit(self) -> Result<i64, StoreError> {
         if let Some(transaction) = self.transaction {
-            transaction.commit().await?;
+            transaction.commit().await.map_err(StoreError::of_commit)?;
         }
         Ok(self.last_event_id)
     }

@@ -41,11 +41,11 @@ enum Action {
         #[arg(last = true)]
         arguments: Vec<OsString>,
     },
-    /// Build for release and run a benchmark
+    /// Set up, build and run a benchmark
     Bench {
         /// What to measure
         subject: Subject,
-        /// Passed to `sextant-lab bench SUBJECT`
+        /// Passed to the benchmark
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
@@ -73,6 +73,8 @@ enum Subject {
     Ipam,
     /// From a node's enrolment to the last peer that knows it
     Join,
+    /// What is lost when parts are killed at random moments; nothing may be
+    Kill,
 }
 
 fn main() -> ExitCode {
@@ -99,17 +101,30 @@ fn dispatch(action: Action) -> anyhow::Result<()> {
 
 fn demo(arguments: &[OsString]) -> anyhow::Result<()> {
     setup::setup()?;
-    // The dev profile is quick enough: the packets are moved by WireGuard, not by Sextant.
-    run(cargo()?.args(["build", "--workspace", "--bins"]))?;
-    replace(Command::new(target_directory()?.join("debug/sextant-lab")).arg("demo").args(arguments))
+    lab(&["demo"], arguments)
 }
 
 fn bench(subject: Subject, arguments: &[OsString]) -> anyhow::Result<()> {
     setup::setup()?;
-    run(cargo()?.args(["build", "--release", "--workspace", "--bins"]))?;
-    let subject = subject.to_possible_value().context("a subject has a name")?;
-    let mut command = Command::new(target_directory()?.join("release/sextant-lab"));
-    replace(command.args(["bench", subject.get_name()]).args(arguments))
+    let of_crate = |name: &str, bench: &str| {
+        let mut command = cargo()?;
+        command.args(["bench", "-p", name, "--bench", bench, "--"]).args(arguments);
+        replace(&mut command)
+    };
+    match subject {
+        Subject::Store => of_crate("sextant-control", "store"),
+        Subject::Ipam => of_crate("sextant-store", "ipam"),
+        Subject::Join => lab(&["bench", "join"], arguments),
+        Subject::Kill => lab(&["bench", "kill"], arguments),
+    }
+}
+
+/// Builds the programs and runs a lab with them. The dev profile is quick enough: the packets are
+/// moved by WireGuard, not by Sextant, and a lab spends its time waiting for other processes.
+fn lab(action: &[&str], arguments: &[OsString]) -> anyhow::Result<()> {
+    run(cargo()?.args(["build", "--workspace", "--bins"]))?;
+    let program = target_directory()?.join("debug/sextant-lab");
+    replace(Command::new(program).args(action).args(arguments))
 }
 
 /// Becomes `command`, so that signals and the exit code are its own.
