@@ -21,7 +21,8 @@ CREATE INDEX ipam_gaps_largest_first ON ipam_gaps (pool_id, masklen(gap), gap);
 -- Blocks in use or in quarantine (released_at). No two share an address, whatever the code does.
 CREATE TABLE ipam_blocks (
     block       cidr PRIMARY KEY,
-    pool_id     uuid NOT NULL CONSTRAINT ipam_blocks_pool REFERENCES ipam_pools ON DELETE CASCADE,
+    -- No cascade: a pool with a block in use cannot be deleted, whatever the code believes.
+    pool_id     uuid NOT NULL CONSTRAINT ipam_blocks_pool REFERENCES ipam_pools,
     owner_id    uuid NOT NULL,
     released_at timestamptz,
     CONSTRAINT ipam_blocks_no_overlap EXCLUDE USING gist (block inet_ops WITH &&)

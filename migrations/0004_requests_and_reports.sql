@@ -5,6 +5,7 @@ CREATE TABLE idempotency_keys (
     request_hash text        NOT NULL,
     status       smallint    NOT NULL,
     etag         text,
+    event_id     bigint      NOT NULL DEFAULT 0,
     body         jsonb       NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT idempotency_keys_pkey PRIMARY KEY (principal, key)

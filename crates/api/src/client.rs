@@ -6,7 +6,14 @@ pub mod tls;
 
 pub use endpoints::PageQuery;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 use sextant_model::secret::CaFingerprint;
@@ -115,10 +122,23 @@ impl ClientError {
         }
     }
 
+    /// Whether the server is unwell and another one may not be.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Problem(problem) => is_passing(problem.status),
+            Self::Unreachable { .. } => true,
+            _ => false,
+        }
+    }
+
     /// The problem's code, or an empty text.
     pub fn code(&self) -> &str {
         self.problem().map_or("", |problem| problem.code.as_str())
     }
+}
+
+fn is_passing(status: u16) -> bool {
+    matches!(status, 502..=504)
 }
 
 /// A connection pool to the control plane. Cheap to clone.
@@ -127,6 +147,8 @@ pub struct Client {
     http: reqwest::Client,
     pub(crate) tls: Arc<rustls::ClientConfig>,
     pub(crate) config: Arc<ClientConfig>,
+    /// Index of the URL that answered last.
+    last_good: Arc<AtomicUsize>,
 }
 
 /// A resource with the `ETag` it was read with.
@@ -146,11 +168,33 @@ pub(crate) struct Call<'a> {
     body: Option<serde_json::Value>,
     if_match: Option<&'a str>,
     idempotency_key: Option<&'a str>,
+    repeatable: bool,
 }
 
 impl<'a> Call<'a> {
     pub(crate) fn new(method: http::Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), body: None, if_match: None, idempotency_key: None }
+        Self {
+            method,
+            path: path.into(),
+            body: None,
+            if_match: None,
+            idempotency_key: None,
+            repeatable: false,
+        }
+    }
+
+    /// Whether sending it twice does what sending it once does.
+    fn is_repeatable(&self) -> bool {
+        self.repeatable
+            || self.method.is_safe()
+            || self.if_match.is_some()
+            || self.idempotency_key.is_some()
+    }
+
+    /// Doing it twice is harmless by itself.
+    pub(crate) fn repeatable(mut self) -> Self {
+        self.repeatable = true;
+        self
     }
 
     pub(crate) fn get(path: impl Into<String>) -> Self {
@@ -189,7 +233,13 @@ impl Client {
             .no_proxy()
             .build()
             .map_err(|error| tls::TlsError::Setup(error.to_string()))?;
-        Ok(Self { http, tls: Arc::new(tls), config: Arc::new(config) })
+        Ok(Self { http, tls: Arc::new(tls), config: Arc::new(config), last_good: Arc::default() })
+    }
+
+    /// A client of one server only, with the same connections.
+    pub(crate) fn at(&self, url: &Url) -> Self {
+        let config = ClientConfig { api_urls: vec![url.clone()], ..(*self.config).clone() };
+        Self { config: Arc::new(config), last_good: Arc::default(), ..self.clone() }
     }
 
     /// The URLs in order of preference.
@@ -213,25 +263,41 @@ impl Client {
         self.exchange(call).await.map(drop)
     }
 
-    /// Tries the URLs in turn; only what could not be sent at all goes to the next one, so that
-    /// nothing is done twice.
-    async fn exchange(
-        &self,
-        call: Call<'_>,
-    ) -> Result<(String, Option<String>, Vec<u8>), ClientError> {
-        let mut reason = String::new();
-        for base in &self.config.api_urls {
-            match self.attempt(base, &call).await {
-                Ok(response) => return read(response).await,
-                Err(error) if error.is_connect() => reason = root_cause(&error),
+    /// Tries the URLs in turn, the one that last answered first. What could not be sent at all goes
+    /// to the next one; so does what a sick server has put off or not answered, if doing it twice
+    /// is harmless.
+    async fn exchange(&self, call: Call<'_>) -> Result<Answered, ClientError> {
+        let urls = &self.config.api_urls;
+        let first = self.last_good.load(Ordering::Relaxed);
+        let mut failure = ClientError::NoUrl;
+        for turn in 0..urls.len() {
+            let index = (first + turn) % urls.len();
+            let base = &urls[index];
+            let outcome = match self.attempt(base, &call).await {
+                Ok(response) => read(response).await,
                 Err(error) => {
-                    let (urls, reason) = (base.to_string(), root_cause(&error));
-                    return Err(ClientError::Unreachable { urls, reason });
+                    let never_sent = error.is_connect();
+                    let reason = root_cause(&error);
+                    let failed = ClientError::Unreachable { urls: base.to_string(), reason };
+                    if !(never_sent || call.is_repeatable()) {
+                        return Err(failed);
+                    }
+                    failure = failed;
+                    continue;
+                }
+            };
+            match outcome {
+                Err(error) if error.is_passing() && call.is_repeatable() => failure = error,
+                settled => {
+                    self.last_good.store(index, Ordering::Relaxed);
+                    return settled;
                 }
             }
         }
-        let urls: Vec<&str> = self.config.api_urls.iter().map(Url::as_str).collect();
-        Err(ClientError::Unreachable { urls: urls.join(", "), reason })
+        if let ClientError::Unreachable { urls: tried, .. } = &mut failure {
+            *tried = urls.iter().map(Url::as_str).collect::<Vec<_>>().join(", ");
+        }
+        Err(failure)
     }
 
     async fn attempt(&self, base: &Url, call: &Call<'_>) -> reqwest::Result<reqwest::Response> {
@@ -253,9 +319,10 @@ impl Client {
     }
 }
 
-async fn read(
-    mut response: reqwest::Response,
-) -> Result<(String, Option<String>, Vec<u8>), ClientError> {
+/// URL, `ETag` and body of an answer.
+type Answered = (String, Option<String>, Vec<u8>);
+
+async fn read(mut response: reqwest::Response) -> Result<Answered, ClientError> {
     let url = response.url().to_string();
     let status = response.status();
     let etag = response.headers().get(http::header::ETAG);
@@ -277,6 +344,9 @@ async fn read(
     }
     match serde_json::from_slice::<Problem>(&body) {
         Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
+        Err(_) if is_passing(status.as_u16()) => {
+            Err(ClientError::Unreachable { urls: url, reason: format!("HTTP {status}") })
+        }
         Err(_) => Err(ClientError::Unexpected { url, reason: format!("HTTP {status}") }),
     }
 }

@@ -12,7 +12,7 @@
 mod connection;
 mod position;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sextant_model::{Cursor, Event};
 use tokio::sync::mpsc;
@@ -26,6 +26,8 @@ use crate::{Client, ClientError, Frame, frame::HEARTBEAT_INTERVAL, frame::Snapsh
 const QUEUE: usize = 256;
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
+/// After so long of polling a WebSocket is tried again.
+const POLL_LIMIT: Duration = Duration::from_mins(1);
 /// A stream that is silent for so long is dead, whatever TCP believes.
 const SILENCE_LIMIT: Duration = HEARTBEAT_INTERVAL.saturating_mul(3);
 
@@ -82,7 +84,8 @@ pub fn follow(
     let (sender, receiver) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
         let position = Position::new(after);
-        let mut follower = Follower { client, position, sender, turn: 0, failures: 0 };
+        let mut follower =
+            Follower { client, position, sender, turn: 0, failures: 0, strangers: 0 };
         tokio::select! {
             () = stop.cancelled() => {}
             () = follower.run() => {}
@@ -97,8 +100,10 @@ struct Follower {
     sender: mpsc::Sender<Item>,
     /// Whose turn it is among the URLs.
     turn: usize,
-    /// Connections in a row that came to nothing.
+    /// Connections in a row that brought nothing.
     failures: u32,
+    /// Servers in a row that do not know this client: one may be a stale standby or a wrong URL.
+    strangers: usize,
 }
 
 /// Why one connection ended.
@@ -138,7 +143,6 @@ impl Follower {
     async fn once(&mut self, url: &url::Url) -> Ended {
         match connection::open(&self.client, url, self.position.cursor()).await {
             Ok(mut connection) => {
-                self.failures = 0;
                 if self.sender.send(Item::Connected { url: url.to_string() }).await.is_err() {
                     return Ended::Unheard;
                 }
@@ -165,10 +169,16 @@ impl Follower {
 
     /// The fallback where something between client and server does not pass WebSockets.
     async fn poll(&mut self, url: &url::Url) -> Ended {
+        let client = self.client.at(url);
+        let polling_since = Instant::now();
+        let mut connected = false;
         loop {
+            if polling_since.elapsed() > POLL_LIMIT {
+                return Ended::Interrupted(format!("polling {url}; trying to open a stream again"));
+            }
             let page = match self.position.cursor() {
-                None => self.client.snapshot().await.map(|frame| (vec![frame], true)),
-                after => self.client.events(after, None).await.map(|page| {
+                None => client.snapshot().await.map(|frame| (vec![frame], true)),
+                after => client.events(after, None).await.map(|page| {
                     let bookmark = Frame::Bookmark { cursor: page.next_after };
                     (page.frames.into_iter().chain([bookmark]).collect(), page.has_more)
                 }),
@@ -178,6 +188,11 @@ impl Follower {
                 Err(ClientError::Problem(problem)) => return self.refused(*problem),
                 Err(error) => return Ended::Interrupted(format!("{url}: {error}")),
             };
+            if !std::mem::replace(&mut connected, true)
+                && self.sender.send(Item::Connected { url: url.to_string() }).await.is_err()
+            {
+                return Ended::Unheard;
+            }
             for frame in frames {
                 if let Some(ended) = self.take(frame).await {
                     return ended;
@@ -195,6 +210,12 @@ impl Follower {
                 self.position.reset();
                 Ended::Interrupted(problem.detail)
             }
+            403 if problem.code == "node-unknown"
+                && self.strangers + 1 < self.client.api_urls().len() =>
+            {
+                self.strangers += 1;
+                Ended::Interrupted(problem.to_string())
+            }
             401 | 403 => Ended::Refused { code: problem.code, detail: problem.detail },
             _ => Ended::Interrupted(problem.to_string()),
         }
@@ -203,7 +224,10 @@ impl Follower {
     /// Hands one frame on; `Some` if the connection is at its end.
     async fn take(&mut self, frame: Frame) -> Option<Ended> {
         match self.position.advance(frame) {
-            Step::Hand(item) => self.sender.send(item).await.is_err().then_some(Ended::Unheard),
+            Step::Hand(item) => {
+                (self.failures, self.strangers) = (0, 0);
+                self.sender.send(item).await.is_err().then_some(Ended::Unheard)
+            }
             Step::Skip => None,
             Step::Reconnect(reason) => Some(Ended::Interrupted(reason)),
             Step::Refused { code, detail } => Some(Ended::Refused { code, detail }),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sextant_daemon::clock::{Clock, Entropy};
 use sextant_model::Timestamp;
 use sextant_store::Store;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{appender::Appender, ca::Ca, tail::Tail, token_cache::TokenCache};
@@ -31,6 +31,8 @@ pub struct Parts {
     pub clock: Box<dyn Clock>,
     /// Ids and secrets.
     pub entropy: Box<dyn Entropy>,
+    /// The streams that are open, so that shutting down can wait for their goodbyes.
+    pub streams: TaskTracker,
     /// Cancelled when the replica shuts down: long-lived streams end then.
     pub stop: CancellationToken,
 }

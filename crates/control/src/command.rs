@@ -101,8 +101,9 @@ impl Command {
             let hash = request_hash(operation, body);
             if let Some(answer) = unit.reserve_key(actor, key, &hash).await? {
                 let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
-                return respond(status, answer.etag.as_deref(), &answer.body, None)
-                    .map(Begun::Replayed);
+                let (etag, id) = (answer.etag.as_deref(), answer.event_id);
+                let status = seen(app, id, status).await;
+                return respond(status, etag, &answer.body, id).map(Begun::Replayed);
             }
         }
         Ok(Begun::Fresh(Box::new(Self { app: app.clone(), actor, key, committed: None, unit })))
@@ -137,6 +138,7 @@ impl Command {
             let stored = StoredAnswer {
                 status: answer.status.as_u16(),
                 etag: etag.clone(),
+                event_id: self.unit.last_event_id(),
                 body: answer.body.clone(),
             };
             self.unit.keep_answer(self.actor, key, &stored).await?;
@@ -145,18 +147,24 @@ impl Command {
             Some(id) => id,
             None => self.unit.commit().await?,
         };
-        let mut status = answer.status;
         if event_id > 0 {
             self.app.tail.committed();
-            if !self.app.tail.wait_projected(event_id).await {
-                status = StatusCode::ACCEPTED;
-            }
         }
+        let status = seen(&self.app, event_id, answer.status).await;
         let mut body = answer.body;
         if let Some(secret) = answer.secret {
             body["token"] = Value::String(secret);
         }
-        respond(status, etag.as_deref(), &body, Some(event_id).filter(|id| *id > 0))
+        respond(status, etag.as_deref(), &body, event_id)
+    }
+}
+
+/// The status, once what was written can be read; 202 if that takes too long.
+async fn seen(app: &App, event_id: i64, status: StatusCode) -> StatusCode {
+    if event_id == 0 || app.tail.wait_projected(event_id).await {
+        status
+    } else {
+        StatusCode::ACCEPTED
     }
 }
 
@@ -164,15 +172,15 @@ fn respond(
     status: StatusCode,
     etag: Option<&str>,
     body: &Value,
-    event_id: Option<i64>,
+    event_id: i64,
 ) -> Result<Response, ApiError> {
     let internal = |error: &dyn std::fmt::Display| ApiError::Internal(error.to_string());
     let mut response = Response::builder().status(status);
     if let Some(etag) = etag {
         response = response.header(header::ETAG, etag);
     }
-    if let Some(id) = event_id {
-        response = response.header(EVENT_ID, id);
+    if event_id > 0 {
+        response = response.header(EVENT_ID, event_id);
     }
     if body.is_null() {
         return response.body(Body::empty()).map_err(|error| internal(&error));

@@ -72,12 +72,23 @@ pub enum DatabaseUrlError {
     /// Neither or both.
     #[error("set exactly one of database.url and database.url_file")]
     ExactlyOne,
+    /// Too few for the tail, the wake-ups, the projections and requests.
+    #[error("database.max_connections is {0}; a replica needs at least 5")]
+    TooFewConnections(u32),
     /// The file cannot be read.
     #[error(transparent)]
     File(#[from] sextant_daemon::private_file::PrivateFileError),
 }
 
 impl DatabaseConfig {
+    /// Connections at most, if they are enough.
+    pub fn checked_max_connections(&self) -> Result<u32, DatabaseUrlError> {
+        match self.max_connections {
+            0..5 => Err(DatabaseUrlError::TooFewConnections(self.max_connections)),
+            enough => Ok(enough),
+        }
+    }
+
     /// The URL, wherever it stands.
     pub fn resolve(&self) -> Result<String, DatabaseUrlError> {
         match (&self.url, &self.url_file) {

@@ -66,6 +66,12 @@ pub enum ApiError {
     /// Too much at once.
     #[error("the control plane is busy; try again in a moment")]
     Busy,
+    /// The time for the request was up while it was changing something.
+    #[error(
+        "the request took too long; what it changes may have happened: read it again, or repeat \
+         with the same Idempotency-Key"
+    )]
+    TimeUp,
     /// A certificate could not be made.
     #[error("the certificate request cannot be used: {0}")]
     CertificateRequest(String),
@@ -124,6 +130,7 @@ impl ApiError {
             Self::CursorGone(CursorGone::BeyondHead) => (StatusCode::GONE, "beyond-head"),
             Self::Refused(refusal) => (refusal_status(refusal), refusal.code()),
             Self::Store(error) => store_status(error),
+            Self::TimeUp => (StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
@@ -140,6 +147,14 @@ impl ApiError {
                 "the database went away while the change was being committed; it may have happened: \
                  read it again, or repeat with the same Idempotency-Key"
                     .into()
+            }
+            Self::Store(error)
+                if matches!(**error, StoreError::Contended(_) | StoreError::WriterStalled(_)) =>
+            {
+                "somebody else is changing the same thing; nothing was changed, try again".into()
+            }
+            Self::Store(error) if matches!(**error, StoreError::NotPrepared(_)) => {
+                "the database is not prepared; run `sextant-control init`".into()
             }
             _ if status == StatusCode::INTERNAL_SERVER_ERROR => {
                 "something failed inside the control plane; its log has the details under request_id"
@@ -187,6 +202,10 @@ fn store_status(error: &StoreError) -> (StatusCode, &'static str) {
         }
         StoreError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
         StoreError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "database-unavailable"),
+        StoreError::Contended(_) | StoreError::WriterStalled(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "busy")
+        }
+        StoreError::NotPrepared(_) => (StatusCode::SERVICE_UNAVAILABLE, "database-not-prepared"),
         StoreError::OutcomeUnknown(_) => (StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown"),
         StoreError::Driver(_) | StoreError::Inconsistent { .. } | StoreError::Migration(_) => {
             (StatusCode::INTERNAL_SERVER_ERROR, "internal")

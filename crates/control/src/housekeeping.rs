@@ -38,7 +38,11 @@ async fn release_departed(app: &App) -> Result<(), StoreError> {
         match release(app, id).await {
             // Another replica was faster.
             Ok(()) | Err(StoreError::VersionConflict) => {}
-            Err(error) => return Err(error),
+            Err(error) if error.is_transient() => return Err(error),
+            // One node that cannot be released must not hold up the others.
+            Err(error) => {
+                tracing::error!(node_id = %id, %error, "a departed node cannot be released");
+            }
         }
     }
     Ok(())

@@ -131,7 +131,8 @@ async fn observe(
     };
     let mut response = match tokio::time::timeout(REQUEST_LIMIT, answer).await {
         Ok(response) => response,
-        Err(_) => ApiError::Busy.into_response(),
+        Err(_) if method.is_safe() => ApiError::Busy.into_response(),
+        Err(_) => ApiError::TimeUp.into_response(),
     };
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("request-id", value);

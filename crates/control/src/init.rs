@@ -43,29 +43,45 @@ pub async fn init(
         return Ok(done);
     }
     let store = Store::connect(&ConnectOptions::new(url))?;
-    let token = first_token(&store).await.context("the first API token could not be made")?;
+    // The file first: a token that could not be handed over must not exist.
+    if let Some(folder) = admin_token_file.parent().filter(|folder| !folder.as_os_str().is_empty())
+    {
+        private_file::create_folder(folder)?;
+    }
+    let token = new_token();
     private_file::write(admin_token_file, format!("{}\n", token.reveal()).as_bytes())?;
+    if let Err(error) = record(&store, &token).await {
+        let _ = std::fs::remove_file(admin_token_file);
+        return Err(error.context("the first API token could not be made"));
+    }
     done.push(format!("an API token with the role admin is in \"{}\"", admin_token_file.display()));
     store.close().await;
     Ok(done)
 }
 
-async fn first_token(store: &Store) -> anyhow::Result<ApiToken> {
+fn new_token() -> ApiToken {
     let entropy = SystemEntropy;
-    let secret = Secret::new(entropy.bytes());
-    let id = ApiTokenId(entropy.id());
+    ApiToken { id: ApiTokenId(entropy.id()), secret: Secret::new(entropy.bytes()) }
+}
+
+async fn record(store: &Store, new: &ApiToken) -> anyhow::Result<()> {
     let name = DnsLabel::new("first-admin")?;
-    let event =
-        ApiTokenState::create(name, OperatorRole::Admin, None, secret.hash(), SystemClock.now())?;
+    let event = ApiTokenState::create(
+        name,
+        OperatorRole::Admin,
+        None,
+        new.secret.hash(),
+        SystemClock.now(),
+    )?;
     let mut unit = store.begin();
-    let mut token = unit.load::<ApiTokenState>(id.0).await?;
+    let mut token = unit.load::<ApiTokenState>(new.id.0).await?;
     unit.append(&mut token, &[event], ActorId::SYSTEM).await?;
     let event_id = unit.commit().await?;
     let settled = store.settle().await?;
     if store.project(settled).await? < event_id {
         bail!("the projections did not reach the new token");
     }
-    Ok(ApiToken { id, secret })
+    Ok(())
 }
 
 /// The role a database URL logs in as, if it names one.

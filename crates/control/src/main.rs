@@ -70,11 +70,21 @@ struct Owner {
 impl Owner {
     fn url(&self) -> anyhow::Result<String> {
         match (&self.owner_url, &self.owner_url_file) {
+            (Some(url), _) if has_password(url) => anyhow::bail!(
+                "--owner-url holds a password, which others can see; put the URL into a file and give --owner-url-file"
+            ),
             (Some(url), _) => Ok(url.clone()),
             (None, Some(file)) => Ok(sextant_daemon::private_file::read(file)?.trim().to_owned()),
             (None, None) => anyhow::bail!("give --owner-url or --owner-url-file"),
         }
     }
+}
+
+fn has_password(url: &str) -> bool {
+    let parsed = url::Url::parse(url);
+    parsed.is_ok_and(|url| {
+        url.password().is_some() || url.query_pairs().any(|(key, _)| key == "password")
+    })
 }
 
 fn main() -> ExitCode {

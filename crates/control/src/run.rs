@@ -8,7 +8,7 @@ use sextant_daemon::{
 };
 use sextant_store::{ConnectOptions, Store};
 use tokio::{net::TcpListener, task::JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     app::{App, Parts},
@@ -27,7 +27,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let stop = shutdown::on_signal()?;
     let mut options = ConnectOptions::new(config.database.resolve()?);
-    options.max_connections = config.database.max_connections;
+    options.max_connections = config.database.checked_max_connections()?;
     let store = Store::connect(&options)?;
     let ca = Ca::load(&config.tls.ca_certificate_file, &config.tls.ca_key_file)?;
     let listeners = server::listeners(&config.listen.addresses).await?;
@@ -52,6 +52,7 @@ pub struct Replica {
     store: Store,
     serving: JoinSet<()>,
     chores: JoinSet<()>,
+    streams: TaskTracker,
     tail_stop: CancellationToken,
 }
 
@@ -73,8 +74,10 @@ impl Replica {
             tokens: TokenCache::default(),
             clock: Box::new(SystemClock),
             entropy: Box::new(SystemEntropy),
+            streams: TaskTracker::new(),
             stop: stop.clone(),
         });
+        let streams = app.streams.clone();
         let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
         let (tls, renewal) = server::tls(&app, names, stop.clone())?;
         // Requests in flight wait for the tail, so it stops last.
@@ -89,12 +92,14 @@ impl Replica {
         chores.spawn(renewal);
         let mut serving = JoinSet::new();
         serving.spawn(server::serve(http::router(app), listeners, tls, stop));
-        Ok(Self { addresses, store, serving, chores, tail_stop })
+        Ok(Self { addresses, store, serving, chores, streams, tail_stop })
     }
 
     /// Waits until it has stopped and let go of everything.
     pub async fn stopped(mut self) {
         while self.serving.join_next().await.is_some() {}
+        self.streams.close();
+        let _ = tokio::time::timeout(STOP_LIMIT, self.streams.wait()).await;
         self.tail_stop.cancel();
         let all = async { while self.chores.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(STOP_LIMIT, all).await;

@@ -17,7 +17,7 @@ use rustls::{
 use sextant_api::client::tls::{TlsError, certificates, private_key, provider};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
@@ -62,6 +62,10 @@ pub async fn serve(
     while accepting.join_next().await.is_some() {}
 }
 
+/// One of the places for connections; free again when the last holder drops it.
+#[derive(Clone, Debug)]
+pub struct Place(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+
 struct Server {
     router: Router,
     acceptor: TlsAcceptor,
@@ -98,11 +102,12 @@ impl Server {
                 Ok((stream, peer)) => {
                     let watcher = graceful.watcher();
                     let (router, acceptor) = (self.router.clone(), self.acceptor.clone());
+                    let place = Place(Arc::new(place));
                     connections.spawn(async move {
-                        if let Err(reason) = connection(router, acceptor, watcher, stream).await {
+                        let served = connection(router, acceptor, watcher, stream, place).await;
+                        if let Err(reason) = served {
                             tracing::debug!(%peer, reason, "a connection ended early");
                         }
-                        drop(place);
                     });
                 }
                 Err(error) => {
@@ -119,6 +124,7 @@ async fn connection(
     acceptor: TlsAcceptor,
     watcher: hyper_util::server::graceful::Watcher,
     stream: TcpStream,
+    place: Place,
 ) -> Result<(), String> {
     let _ = stream.set_nodelay(true);
     let tls = tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream))
@@ -127,14 +133,16 @@ async fn connection(
         .map_err(|error| error.to_string())?;
     let node = tls.get_ref().1.peer_certificates().and_then(|chain| node_of(chain.first()?));
     let service = router.map_request(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(place.clone());
         if let Some(node) = node {
             request.extensions_mut().insert(VerifiedNode(node));
         }
         request
     });
-    let mut builder = Builder::new(TokioExecutor::new());
+    // HTTP/1.1 only: one request at a time bounds what a connection can hold in memory, and the
+    // time limit runs from the first byte on.
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_LIMIT);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
     let service = TowerToHyperService::new(service);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(tls), service);
     watcher.watch(connection.into_owned()).await.map_err(|error| error.to_string())
@@ -185,7 +193,7 @@ pub fn tls(
         .map_err(|error| setup(&error))?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(Certificate(receiver)));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok((Arc::new(config), renew(app.clone(), names, sender, stop)))
 }
 

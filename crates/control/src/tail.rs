@@ -30,6 +30,8 @@ const READ_YOUR_WRITES: Duration = Duration::from_secs(2);
 pub struct Batch {
     /// The events, in order; may be empty.
     pub events: Arc<[Event]>,
+    /// It continues from here: a follower that has not scanned so far has missed something.
+    pub after: i64,
     /// Every event up to this id has been handed out.
     pub up_to: i64,
 }
@@ -92,9 +94,9 @@ impl Tail {
     /// Up to where the log is settled, at least as far as `event_id` if it exists: another replica
     /// may be ahead of this one, and a follower that comes from there must not be sent away.
     pub async fn settled_at_least(&self, store: &Store, event_id: i64) -> Result<i64, StoreError> {
-        let settled = self.position().settled;
-        if event_id <= settled {
-            return Ok(settled);
+        let position = self.position();
+        if position.epoch.is_some() && event_id <= position.settled {
+            return Ok(position.settled);
         }
         self.kick.notify_one();
         store.settle().await
@@ -105,8 +107,9 @@ impl Tail {
     pub async fn run(&self, store: Store, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
-            ((), (), ()) = async { tokio::join!(
+            ((), (), (), ()) = async { tokio::join!(
                 self.advance_for_ever(&store),
+                self.project_for_ever(&store),
                 self.listen_for_ever(&store),
                 self.announce_for_ever(&store),
             ) } => {}
@@ -143,11 +146,12 @@ impl Tail {
         while from < settled {
             let events = store.events(from, settled, BATCH).await?;
             let full = i64::try_from(events.len()).unwrap_or(BATCH) == BATCH;
+            let after = from;
             from = events.last().filter(|_| full).map_or(settled, |event| event.event_id);
             // Position first: whoever subscribes after the batch was sent finds it in the database.
             self.position.send_modify(|position| position.settled = from);
             // Nobody follows at the moment: that is fine.
-            let _ = self.batches.send(Batch { events: events.into(), up_to: from });
+            let _ = self.batches.send(Batch { events: events.into(), after, up_to: from });
         }
         if restarted {
             let settled = from;
@@ -155,11 +159,34 @@ impl Tail {
                 *position = Position { epoch: Some(epoch), settled, projected: 0 };
             });
         }
-        if self.position().projected < settled {
-            let projected = store.project(settled).await?;
-            self.position.send_modify(|position| position.projected = projected);
-        }
         Ok(())
+    }
+
+    /// Apart from the streams: a projection that waits, for example for a rebuild, holds up nobody
+    /// who follows the log.
+    async fn project_for_ever(&self, store: &Store) {
+        let mut position = self.position.subscribe();
+        loop {
+            let behind = position.wait_for(|position| position.projected < position.settled).await;
+            let Ok(settled) = behind.map(|position| position.settled) else { return };
+            match store.project(settled).await {
+                Ok(projected) => self.position.send_modify(|position| {
+                    position.projected = projected;
+                }),
+                Err(error) => {
+                    tracing::warn!(%error, "the projections cannot be advanced; trying again");
+                    tokio::time::sleep(POLL).await;
+                }
+            }
+        }
+    }
+
+    /// Waits, within bounds, until this replica knows the log of `epoch`.
+    pub async fn wait_known(&self, epoch: Epoch) -> bool {
+        let mut position = self.position.subscribe();
+        self.kick.notify_one();
+        let known = position.wait_for(|position| position.epoch == Some(epoch));
+        tokio::time::timeout(READ_YOUR_WRITES, known).await.is_ok_and(|known| known.is_ok())
     }
 
     async fn listen_for_ever(&self, store: &Store) {

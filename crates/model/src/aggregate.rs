@@ -77,7 +77,9 @@ pub enum Refusal {
     #[error("node \"{0}\" has left the network; enrol it again with a new token")]
     NodeLeft(DnsLabel),
     /// Peers could not reach it.
-    #[error("endpoint \"{0}\" cannot be reached by peers; give a unicast IPv6 address and a port")]
+    #[error(
+        "endpoint \"{0}\" cannot be reached by peers; give a unicast IPv6 address outside the mesh and a port"
+    )]
     EndpointUnusable(String),
     /// A network with peers is not removed under them.
     #[error("network \"{0}\" still has {1} nodes; remove them first")]

@@ -19,6 +19,15 @@ pub enum InvalidPublicKey {
     /// A point of small order, with which no secret can be agreed (RFC 7748 section 6.1).
     #[error("WireGuard public key is a point of small order; make a new key pair")]
     SmallOrder,
+    /// Not the one way of writing its point: 2^255 - 19 or more.
+    #[error("WireGuard public key is not in canonical form; take it from `wg pubkey`")]
+    NotCanonical,
+}
+
+/// Whether the little-endian number is below 2^255 - 19.
+fn is_canonical(bytes: &[u8; 32]) -> bool {
+    let highest = bytes[31] == 0x7f && bytes[1..31].iter().all(|byte| *byte == 0xff);
+    bytes[31] & 0x80 == 0 && !(highest && bytes[0] >= 0xed)
 }
 
 /// The points of small order on Curve25519, little endian, top bit clear.
@@ -48,11 +57,12 @@ const SMALL_ORDER: [[u8; 32]; 5] = [
 ];
 
 impl PublicKey {
-    /// Accepts 32 bytes unless they are a point of small order.
+    /// Accepts 32 bytes unless they are a point of small order or a second spelling of a key: two
+    /// nodes must never have the same one.
     pub fn new(bytes: [u8; 32]) -> Result<Self, InvalidPublicKey> {
-        let mut masked = bytes;
-        masked[31] &= 0x7f;
-        if SMALL_ORDER.contains(&masked) {
+        if !is_canonical(&bytes) {
+            Err(InvalidPublicKey::NotCanonical)
+        } else if SMALL_ORDER.contains(&bytes) {
             Err(InvalidPublicKey::SmallOrder)
         } else {
             Ok(Self(bytes))
@@ -112,5 +122,21 @@ mod tests {
         for weak in SMALL_ORDER {
             assert_eq!(PublicKey::new(weak), Err(InvalidPublicKey::SmallOrder));
         }
+    }
+
+    #[test]
+    fn a_key_has_one_spelling_only() {
+        let mut twin = *text_key().as_bytes();
+        twin[31] |= 0x80;
+        assert_eq!(PublicKey::new(twin), Err(InvalidPublicKey::NotCanonical));
+        for low in 0xed..=0xff {
+            let mut wrapped = [0xff; 32];
+            (wrapped[0], wrapped[31]) = (low, 0x7f);
+            assert_eq!(PublicKey::new(wrapped), Err(InvalidPublicKey::NotCanonical));
+        }
+    }
+
+    fn text_key() -> PublicKey {
+        "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=".parse().expect("key")
     }
 }

@@ -33,6 +33,18 @@ pub enum StoreError {
     /// The connection was lost while the change was being committed: it happened or it did not.
     #[error("the database went away during the commit: {0}")]
     OutcomeUnknown(#[source] sqlx::Error),
+    /// A transaction holds the writers' lock and does not end.
+    #[error(
+        "the transaction {0} has held the writers' lock for too long and holds back every reader; \
+         find it in pg_locks (virtualtransaction) and end its session"
+    )]
+    WriterStalled(String),
+    /// Somebody else is changing the same rows.
+    #[error("somebody else is changing the same thing: {0}")]
+    Contended(#[source] sqlx::Error),
+    /// There is no schema, or no right to use it.
+    #[error("the database is not prepared; run `sextant-control init`: {0}")]
+    NotPrepared(#[source] sqlx::Error),
     /// The replica is on its way down.
     #[error("this replica is shutting down; ask another one")]
     ShuttingDown,
@@ -55,7 +67,15 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same call may work a moment later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::OutcomeUnknown(_) | Self::ShuttingDown)
+        matches!(
+            self,
+            Self::Unavailable(_)
+                | Self::Contended(_)
+                | Self::NotPrepared(_)
+                | Self::OutcomeUnknown(_)
+                | Self::WriterStalled(_)
+                | Self::ShuttingDown
+        )
     }
 
     /// An error of a statement that commits. A connection that is lost then says nothing of what
@@ -100,8 +120,12 @@ impl From<sqlx::Error> for StoreError {
                     }
                     ("23505", Some("key_claims_pkey")) => Self::KeyTaken,
                     ("23P01", _) => Self::PrefixTaken,
-                    // Deadlock, serialization failure, lock or statement timeout.
-                    ("40P01" | "40001" | "55P03" | "57014", _) => Self::Unavailable(error),
+                    // Deadlock, serialization failure, lock or statement timeout: undone.
+                    ("40P01" | "40001" | "55P03" | "57014", _) => Self::Contended(error),
+                    // No such table or function, no right to use it.
+                    ("42P01" | "42883" | "42501", _) => Self::NotPrepared(error),
+                    // A session that was ended for idling in a transaction.
+                    ("25P03", _) => Self::Unavailable(error),
                     // Not accepting connections, no such database, login refused, full.
                     ("55000" | "3D000" | "28000" | "28P01" | "53300", _) => {
                         Self::Unavailable(error)

@@ -16,6 +16,8 @@ pub struct StoredAnswer {
     pub status: u16,
     /// `ETag`, if there was one.
     pub etag: Option<String>,
+    /// Last event the request appended; 0 if none.
+    pub event_id: i64,
     /// JSON body.
     pub body: serde_json::Value,
 }
@@ -42,7 +44,7 @@ impl Unit {
             return Ok(None);
         }
         let row = sqlx::query!(
-            "SELECT request_hash, status, etag, body FROM idempotency_keys
+            "SELECT request_hash, status, etag, event_id, body FROM idempotency_keys
              WHERE principal = $1 AND key = $2",
             principal.0,
             key
@@ -53,7 +55,8 @@ impl Unit {
             return Err(StoreError::IdempotencyMismatch);
         }
         let status = u16::try_from(row.status).unwrap_or(500);
-        Ok(Some(StoredAnswer { status, etag: row.etag, body: row.body }))
+        let (etag, event_id, body) = (row.etag, row.event_id, row.body);
+        Ok(Some(StoredAnswer { status, etag, event_id, body }))
     }
 
     /// Keeps the answer for the key that was reserved. The body must hold no secret.
@@ -64,13 +67,14 @@ impl Unit {
         answer: &StoredAnswer,
     ) -> Result<(), StoreError> {
         sqlx::query!(
-            "UPDATE idempotency_keys SET status = $3, etag = $4, body = $5
+            "UPDATE idempotency_keys SET status = $3, etag = $4, body = $5, event_id = $6
              WHERE principal = $1 AND key = $2",
             principal.0,
             key,
             i16::try_from(answer.status).unwrap_or(500),
             answer.etag,
-            answer.body
+            answer.body,
+            answer.event_id
         )
         .execute(self.open().await?)
         .await?;

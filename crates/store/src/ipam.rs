@@ -49,22 +49,27 @@ impl Ipam for PgIpam<'_> {
     }
 
     async fn delete_pool(&mut self, pool: Uuid) -> Result<(), StoreError> {
-        let state = sqlx::query!(
-            r#"SELECT prefix AS "prefix: IpNet", EXISTS (
-                   SELECT FROM ipam_blocks b WHERE b.pool_id = $1 AND b.released_at IS NULL
-               ) AS "in_use!"
-               FROM ipam_pools WHERE pool_id = $1 FOR UPDATE"#,
+        let prefix = sqlx::query_scalar!(
+            r#"SELECT prefix AS "prefix: IpNet" FROM ipam_pools WHERE pool_id = $1 FOR UPDATE"#,
             pool
         )
         .fetch_optional(&mut *self.connection)
         .await?
         .ok_or(IpamRefusal::PoolUnknown(pool))?;
-        if state.in_use {
+        // A statement of its own: the lock may have waited for an allocation, and only a snapshot
+        // taken afterwards shows it.
+        if self.blocks_in_use(pool).await? > 0 {
             return Err(IpamRefusal::PoolInUse(pool).into());
         }
-        sqlx::query!("DELETE FROM ipam_addresses WHERE address << $1", state.prefix)
+        sqlx::query!("DELETE FROM ipam_addresses WHERE address << $1", prefix)
             .execute(&mut *self.connection)
             .await?;
+        sqlx::query!(
+            "DELETE FROM ipam_blocks WHERE pool_id = $1 AND released_at IS NOT NULL",
+            pool
+        )
+        .execute(&mut *self.connection)
+        .await?;
         sqlx::query!("DELETE FROM ipam_pools WHERE pool_id = $1", pool)
             .execute(&mut *self.connection)
             .await?;

@@ -61,6 +61,21 @@ impl Store {
         let mut connection = self.pool.acquire().await?;
         read_events(&mut connection, after, up_to, limit).await
     }
+
+    /// The newest `limit` events up to `up_to`, in order.
+    pub async fn newest_events(&self, up_to: i64, limit: i64) -> Result<Vec<Event>, StoreError> {
+        let rows = sqlx::query_as!(
+            EventRow,
+            "SELECT event_id, occurred_at, aggregate_type, aggregate_id, aggregate_seq, event_type,
+                    actor_id, payload
+             FROM events WHERE event_id <= $1 ORDER BY event_id DESC LIMIT $2",
+            up_to,
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().rev().map(Event::try_from).collect()
+    }
 }
 
 pub(crate) async fn read_events(

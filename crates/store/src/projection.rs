@@ -69,6 +69,9 @@ impl Store {
     pub async fn rebuild(&self) -> Result<i64, StoreError> {
         let mut transaction = self.pool.begin().await?;
         sqlx::query!("SET LOCAL statement_timeout = 0").execute(&mut *transaction).await?;
+        sqlx::query!("SET LOCAL idle_in_transaction_session_timeout = 0")
+            .execute(&mut *transaction)
+            .await?;
         lock_checkpoints(&mut transaction).await?;
         // Under the lock, so that no other replica has projected further than this goes.
         let settled = self.settle().await?;

@@ -5,12 +5,14 @@
 //! highest id, then waits until none of the holders it saw holds the lock any more. Every id up to
 //! that highest is then visible, or will never be (rolled back). See ADR 0002.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{Store, error::StoreError};
 
 const SHORTEST_WAIT: Duration = Duration::from_micros(500);
 const LONGEST_WAIT: Duration = Duration::from_millis(20);
+/// Longer than the database lets a session of the daemon stay idle in a transaction.
+const STALL_LIMIT: Duration = Duration::from_secs(10);
 
 impl Store {
     /// The highest id such that every event up to it can be read now. Waits for the writers that
@@ -24,7 +26,11 @@ impl Store {
         .await?;
         let mut seen = horizon.writers;
         let mut wait = SHORTEST_WAIT;
+        let started = Instant::now();
         while !seen.is_empty() {
+            if started.elapsed() > STALL_LIMIT {
+                return Err(StoreError::WriterStalled(seen.join(", ")));
+            }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
             let now = sqlx::query_scalar!(r#"SELECT event_writers() AS "writers!""#)

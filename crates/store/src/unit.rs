@@ -153,6 +153,11 @@ impl Unit {
         Ok(PgIpam { connection, carver: &self.carver })
     }
 
+    /// Last event appended so far; 0 if none.
+    pub fn last_event_id(&self) -> i64 {
+        self.last_event_id
+    }
+
     /// Makes it all true. Returns the last event id; 0 if nothing was appended.
     pub async fn commit(self) -> Result<i64, StoreError> {
         if let Some(transaction) = self.transaction {

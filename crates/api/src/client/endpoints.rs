@@ -169,25 +169,25 @@ impl Client {
 
     /// `POST /v1/enrol`.
     pub async fn enrol(&self, request: &EnrolRequest) -> Answer<Enrolment> {
-        let call = Call::new(http::Method::POST, "/v1/enrol");
+        let call = Call::new(http::Method::POST, "/v1/enrol").repeatable();
         Ok(self.send(call.body(request)).await?.value)
     }
 
     /// `POST /v1/node/certificate`: a new certificate for the node that asks.
     pub async fn renew_certificate(&self, request: &CertificateRequest) -> Answer<Certificate> {
-        let call = Call::new(http::Method::POST, "/v1/node/certificate");
+        let call = Call::new(http::Method::POST, "/v1/node/certificate").repeatable();
         Ok(self.send(call.body(request)).await?.value)
     }
 
     /// `PATCH /v1/node`: the node that asks says where peers should reach it.
     pub async fn patch_own_node(&self, patch: &NodePatch) -> Answer<Node> {
-        let call = Call::new(http::Method::PATCH, "/v1/node");
+        let call = Call::new(http::Method::PATCH, "/v1/node").repeatable();
         Ok(self.send(call.body(patch)).await?.value)
     }
 
     /// `POST /v1/node/report`.
     pub async fn report(&self, report: &NodeReport) -> Answer<()> {
-        let call = Call::new(http::Method::POST, "/v1/node/report");
+        let call = Call::new(http::Method::POST, "/v1/node/report").repeatable();
         self.send_empty(call.body(report)).await
     }
 }

@@ -20,7 +20,7 @@ use sextant_model::{
 use sextant_store::{Loaded, StoreError, Unit, claims::NameScope};
 use subtle::ConstantTimeEq;
 
-use super::nodes::resource;
+use super::nodes::{check_outside, resource};
 use crate::{
     app::App,
     ca::{CheckedRequest, NodeCertificate},
@@ -103,7 +103,7 @@ async fn create(
     let used = invitation.state.redeem(&request.node_name, id, app.now())?;
     let created = invitation.state.created()?.clone();
     let network = unit.load::<NetworkState>(created.network_id.0).await?;
-    network.state.live()?;
+    check_outside(network.state.live()?, request.endpoint)?;
     unit.append(&mut invitation, &[used], actor).await?;
     unit.claim_name(NameScope::NodesOf(created.network_id), &created.node_name, id.0).await?;
     unit.claim_key(&request.public_key, id.0).await?;
@@ -153,7 +153,12 @@ async fn answer(
         // The node exists; the agent asks again with the same keys and gets this same answer.
         return Err(ApiError::Busy);
     }
-    let (cursor, membership) = app.store.membership(node.network_id).await?;
+    // After the commit nothing may claim that nothing was changed.
+    let membership = app.store.membership(node.network_id).await;
+    let (cursor, membership) = membership.map_err(|error| match ApiError::from(error) {
+        ApiError::Store(error) if error.is_transient() => ApiError::Busy,
+        other => other,
+    })?;
     if !membership.members.contains_key(&node.id) {
         let reason = format!("node {} is missing after its projection", node.id);
         return Err(StoreError::Inconsistent { table: "nodes", reason }.into());

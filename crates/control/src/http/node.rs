@@ -9,9 +9,12 @@ use sextant_api::{
         report::NodeReport,
     },
 };
-use sextant_model::aggregate::NodeState;
+use sextant_model::aggregate::{NetworkState, NodeState};
 
-use super::{enrol::certify, nodes::resource};
+use super::{
+    enrol::certify,
+    nodes::{check_outside, resource},
+};
 use crate::{
     app::App,
     auth::NodePrincipal,
@@ -33,6 +36,8 @@ pub async fn patch(
     let actor = node.node_id.into();
     let mut command = Command::begin_plain(&app, actor);
     let mut loaded = command.unit.load::<NodeState>(node.node_id.0).await?;
+    let network = command.unit.load::<NetworkState>(node.network_id.0).await?;
+    check_outside(network.state.live()?, patch.endpoint)?;
     let events: Vec<_> = loaded.state.move_to(patch.endpoint)?.into_iter().collect();
     command.unit.append(&mut loaded, &events, actor).await?;
     let answer = Answer::ok(&resource(&loaded, None)?)?.version(loaded.version);

@@ -1,6 +1,6 @@
 //! `GET /v1/status`: how the platform is doing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::{Json as Answered, extract::State};
 use sextant_api::{
@@ -35,9 +35,11 @@ pub async fn status(State(app): State<App>, _: Reader) -> Result<Answered<Status
         SnapshotState::Membership { .. } => vec![],
     };
     let mut reports = app.store.reports().await?;
-    reports.retain(|_, report| report.epoch == epoch.0);
+    let listed: BTreeSet<NodeId> = nodes.iter().map(|node| node.id).collect();
+    reports.retain(|node, report| report.epoch == epoch.0 && listed.contains(node));
     let behind = reports.values().map(|report| report.revision).min().unwrap_or(settled);
-    let recent = app.store.events(behind, settled, LAG_LIMIT).await?;
+    let limit = LAG_LIMIT.min(settled.saturating_sub(behind));
+    let recent = app.store.newest_events(settled, limit).await?;
     let now = app.now();
     let nodes = nodes.into_iter().map(|node| node_status(node, &reports, &recent, now)).collect();
     Ok(Answered(Status {
@@ -59,6 +61,11 @@ fn node_status(
     let viewer = Viewer::Node { node_id: node.id, network_id: node.network_id };
     let row = reports.get(&node.id);
     let lag = row.map(|row| {
+        // Older than all that was looked at, where that was not everything.
+        let all = i64::try_from(recent.len()).unwrap_or(LAG_LIMIT) < LAG_LIMIT;
+        if !all && recent.first().is_some_and(|oldest| row.revision < oldest.event_id - 1) {
+            return LAG_LIMIT;
+        }
         let unseen = recent.iter().filter(|event| event.event_id > row.revision);
         i64::try_from(unseen.filter(|event| visible(viewer, event).is_some()).count())
             .unwrap_or(LAG_LIMIT)

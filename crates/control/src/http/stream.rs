@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::{
+    Extension,
     extract::{
         State,
         ws::{Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
@@ -19,11 +20,14 @@ use crate::{
     auth::{Principal, still_allowed},
     error::ApiError,
     extract::Query,
+    server::Place,
     tail::{Feed, FeedError},
 };
 
 /// A frame that cannot be sent for so long ends the stream: the follower has stopped reading.
 const SEND_LIMIT: Duration = Duration::from_secs(10);
+/// Followers have nothing to say but pings, in bytes.
+const INCOMING_LIMIT: usize = 4096;
 /// A follower learns within this time that it has missed nothing.
 const BOOKMARK_DELAY: Duration = Duration::from_millis(200);
 
@@ -46,6 +50,7 @@ pub async fn stream(
     State(app): State<App>,
     who: Principal,
     Query(query): Query<StreamQuery>,
+    place: Option<Extension<Place>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(|error| ApiError::BadRequest {
@@ -61,10 +66,17 @@ pub async fn stream(
         },
     };
     let feed = Feed::start(&app.tail, &app.store, who.viewer(), cursor).await.map_err(refused)?;
-    Ok(upgrade.max_message_size(4096).on_upgrade(move |socket| async move {
-        let mut follower = Follower { app, who, feed, socket };
-        let end = follower.run(first).await;
-        follower.say_goodbye(end).await;
+    let streams = app.streams.clone();
+    let upgrade = upgrade.max_message_size(INCOMING_LIMIT).max_frame_size(INCOMING_LIMIT);
+    Ok(upgrade.on_upgrade(move |socket| {
+        let follow = async move {
+            let mut follower = Follower { app, who, feed, socket };
+            let end = follower.run(first).await;
+            follower.say_goodbye(end).await;
+            // The connection's place is taken until its stream ends.
+            drop(place);
+        };
+        streams.track_future(follow)
     }))
 }
 
@@ -116,6 +128,13 @@ impl Follower {
             self.send_all(&frames).await?;
             if !more {
                 break;
+            }
+            // A sign of life, and progress even where nothing was for this follower.
+            if let Some(bookmark) = self.feed.bookmark() {
+                self.send(&bookmark).await?;
+            }
+            if self.app.stop.is_cancelled() {
+                return Err(FeedError::Closed.into());
             }
         }
         let stop = self.app.stop.clone();
@@ -202,7 +221,9 @@ impl Follower {
         if let Some(bookmark) = self.feed.bookmark() {
             let _ = self.send(&bookmark).await;
         }
-        let _ = self.send(&Frame::Reset { code, detail }).await;
-        let _ = self.socket.send(Message::Close(None)).await;
+        if self.send(&Frame::Reset { code, detail }).await.is_ok() {
+            let close = self.socket.send(Message::Close(None));
+            let _ = tokio::time::timeout(SEND_LIMIT, close).await;
+        }
     }
 }

@@ -51,6 +51,11 @@ impl Feed {
     ) -> Result<Self, FeedError> {
         let live = tail.subscribe();
         let epoch = store.epoch().await?;
+        // A replica that has just started does not know the log yet: its first batch would begin
+        // after events that are neither read by `catch_up` nor sent.
+        if !tail.wait_known(epoch).await {
+            return Err(FeedError::Lagged);
+        }
         cursor.check(epoch, tail.settled_at_least(store, cursor.event_id).await?)?;
         Ok(Self { viewer, epoch, scanned: cursor.event_id, told: cursor.event_id, live })
     }
@@ -80,6 +85,9 @@ impl Feed {
             Err(RecvError::Closed) => return Err(FeedError::Closed),
         };
         self.check_epoch(tail)?;
+        if batch.after > self.scanned {
+            return Err(FeedError::Lagged);
+        }
         Ok(self.scan(&batch.events, batch.up_to))
     }
 

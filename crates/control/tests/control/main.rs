@@ -66,6 +66,15 @@ impl Platform {
     }
 
     pub async fn replica(&self) -> Running {
+        let running = self.replica_at_once().await;
+        let nobody = self.client(&[&running], Auth::Nobody);
+        let ready = async { while nobody.ready().await.is_err() {} };
+        tokio::time::timeout(std::time::Duration::from_secs(20), ready).await.expect("ready");
+        running
+    }
+
+    /// A replica that may not know the log yet.
+    pub async fn replica_at_once(&self) -> Running {
         let store = Store::connect(&ConnectOptions::new(&self.database.app_url)).expect("store");
         let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.expect("bound");
         let stop = CancellationToken::new();
@@ -73,11 +82,7 @@ impl Platform {
         let replica =
             Replica::start(store, self.ca(), names, vec![listener], stop.clone()).expect("started");
         let url = format!("https://{}", replica.addresses[0]).parse().expect("url");
-        let running = Running { url, stop, replica };
-        let nobody = self.client(&[&running], Auth::Nobody);
-        let ready = async { while nobody.ready().await.is_err() {} };
-        tokio::time::timeout(std::time::Duration::from_secs(20), ready).await.expect("ready");
-        running
+        Running { url, stop, replica }
     }
 
     pub fn client(&self, replicas: &[&Running], auth: Auth) -> Client {

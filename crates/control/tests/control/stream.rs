@@ -221,6 +221,31 @@ async fn what_one_replica_commits_a_follower_of_the_other_sees_at_once() {
 }
 
 #[tokio::test]
+async fn a_replica_that_has_just_started_hides_nothing_from_a_follower() {
+    let platform = Platform::new().await;
+    let replica = platform.replica().await;
+    let writer = platform.admin(&[&replica]);
+    let from = start(&writer).await;
+    for n in 0..5 {
+        writer.create_network(&new_network(&format!("net-{n}")), None).await.expect("created");
+    }
+    for _ in 0..10 {
+        let young = platform.replica_at_once().await;
+        let stop = CancellationToken::new();
+        let mut items = follow(platform.admin(&[&young]), Some(from), stop.clone());
+        let mut seen = 0;
+        while seen < 5 {
+            if let Item::Event { .. } = next_content(&mut items).await {
+                seen += 1;
+            }
+        }
+        stop.cancel();
+        young.stop.cancel();
+        young.replica.stopped().await;
+    }
+}
+
+#[tokio::test]
 async fn nobody_follows_without_credentials() {
     let platform = Platform::new().await;
     let replica = platform.replica().await;

@@ -26,6 +26,15 @@ impl PgIpam<'_> {
         .execute(&mut *self.connection)
         .await?
         .rows_affected();
+        // Pools before blocks, in the order in which deleting a network takes them.
+        sqlx::query!(
+            "SELECT pool_id FROM ipam_pools WHERE pool_id IN (
+                 SELECT pool_id FROM ipam_blocks WHERE released_at <= $1)
+             ORDER BY pool_id FOR KEY SHARE",
+            cutoff
+        )
+        .fetch_all(&mut *self.connection)
+        .await?;
         // A block goes back only when nothing inside is held or resting.
         let blocks = sqlx::query!(
             r#"DELETE FROM ipam_blocks b USING ipam_pools p

@@ -80,7 +80,11 @@ impl Store {
         id: ApiTokenId,
     ) -> Result<Option<ApiTokenCredentials>, StoreError> {
         let row = sqlx::query!(
-            "SELECT role, secret_hash, expires_at, revoked FROM api_tokens WHERE token_id = $1",
+            // The log itself says whether it was revoked: a projection may be behind.
+            r#"SELECT role, secret_hash, expires_at, revoked OR EXISTS (
+                   SELECT FROM events WHERE aggregate_type = 'api-token' AND aggregate_id = $1
+                                        AND event_type = 'api-token-revoked') AS "revoked!"
+               FROM api_tokens WHERE token_id = $1"#,
             id.0
         )
         .fetch_optional(&self.pool)

@@ -110,9 +110,17 @@ impl Store {
 
     /// What the node may still do; `None` if it never enrolled.
     pub async fn node_access(&self, id: NodeId) -> Result<Option<NodeAccess>, StoreError> {
-        let row = sqlx::query!("SELECT network_id, phase FROM nodes WHERE node_id = $1", id.0)
-            .fetch_optional(&self.pool)
-            .await?;
+        // The log itself says whether it has left: a projection may be behind.
+        let row = sqlx::query!(
+            r#"SELECT network_id, CASE WHEN phase = 'active' AND EXISTS (
+                   SELECT FROM events WHERE aggregate_type = 'node' AND aggregate_id = $1
+                                        AND event_type = 'node-withdrawn')
+               THEN 'withdrawn' ELSE phase END AS "phase!"
+               FROM nodes WHERE node_id = $1"#,
+            id.0
+        )
+        .fetch_optional(&self.pool)
+        .await?;
         row.map(|row| {
             let phase = column("nodes", row.phase)?;
             Ok(NodeAccess { network_id: NetworkId(row.network_id), phase })

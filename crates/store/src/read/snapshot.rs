@@ -75,7 +75,8 @@ impl Store {
 /// Where the projections stand: the log up to here is in their rows.
 async fn checkpoint(connection: &mut PgConnection) -> Result<Cursor, StoreError> {
     let row = sqlx::query!(
-        r#"SELECT e.epoch, (SELECT min(last_applied_event_id) FROM projection_checkpoints) AS at
+        r#"SELECT e.epoch, (SELECT min(last_applied_event_id) FROM projection_checkpoints
+                            WHERE projection IN ('networks', 'nodes')) AS at
            FROM stream_epoch e"#
     )
     .fetch_one(connection)

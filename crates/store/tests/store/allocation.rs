@@ -210,6 +210,33 @@ async fn an_allocation_in_progress_does_not_block_another_caller() {
 }
 
 #[tokio::test]
+async fn a_pool_is_not_deleted_under_a_block_that_is_just_being_allocated() {
+    let Fixture { store, database } = Fixture::new().await;
+    let pool = pool(&store, "fd00::/48").await;
+    let mut allocating = store.begin();
+    let ipam = allocating.ipam().await;
+    ipam.expect("ipam").allocate_block(pool, 64, Uuid::now_v7()).await.expect("block");
+    let deleting = tokio::spawn({
+        let store = store.clone();
+        async move {
+            let mut unit = store.begin();
+            unit.ipam().await.expect("ipam").delete_pool(pool).await?;
+            unit.commit().await
+        }
+    });
+    // Until it waits for the allocation's lock on the pool.
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let raw = sqlx::PgPool::connect(&database.url).await.expect("pool");
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&raw).await.expect("read") == 0 {
+        assert!(!deleting.is_finished(), "deleted without waiting");
+    }
+    allocating.commit().await.expect("committed");
+    let refused = deleting.await.expect("task").expect_err("the pool is in use");
+    assert!(matches!(refused, StoreError::Ipam(IpamRefusal::PoolInUse(_))), "{refused}");
+}
+
+#[tokio::test]
 async fn the_database_itself_refuses_overlap() {
     let fixture = Fixture::new().await;
     let pool = pool(&fixture.store, "fd00::/48").await;

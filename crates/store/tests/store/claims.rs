@@ -35,6 +35,7 @@ async fn a_request_is_done_once_and_answered_alike() {
     let answer = StoredAnswer {
         status: 201,
         etag: Some("\"1\"".into()),
+        event_id: 7,
         body: serde_json::json!({ "a": 1 }),
     };
     let mut unit = store.begin();
@@ -61,7 +62,7 @@ async fn the_same_key_at_the_same_time_is_done_once() {
             unit.reserve_key(ACTOR, "k", "hash").await.expect("waited")
         }
     });
-    let answer = StoredAnswer { status: 201, etag: None, body: serde_json::json!({}) };
+    let answer = StoredAnswer { status: 201, etag: None, event_id: 0, body: serde_json::json!({}) };
     first.keep_answer(ACTOR, "k", &answer).await.expect("kept");
     first.commit().await.expect("committed");
     assert_eq!(second.await.expect("task"), Some(answer));
