@@ -23,3 +23,10 @@ CREATE TABLE node_reports (
     report        jsonb       NOT NULL
 );
 GRANT SELECT, INSERT, UPDATE, DELETE ON node_reports TO sextant_app;
+
+-- The platform has one CA for its life: a second one, made by mistake, is refused.
+CREATE TABLE platform_ca (
+    singleton   boolean PRIMARY KEY DEFAULT true CONSTRAINT platform_ca_singleton CHECK (singleton),
+    fingerprint text    NOT NULL
+);
+GRANT SELECT, INSERT ON platform_ca TO sextant_app;

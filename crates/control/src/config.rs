@@ -72,6 +72,9 @@ pub enum DatabaseUrlError {
     /// Neither or both.
     #[error("set exactly one of database.url and database.url_file")]
     ExactlyOne,
+    /// Not Postgres.
+    #[error("the database URL does not begin with postgresql://")]
+    Scheme,
     /// Too few for the tail, the wake-ups, the projections and requests.
     #[error("database.max_connections is {0}; a replica needs at least 5")]
     TooFewConnections(u32),
@@ -91,10 +94,13 @@ impl DatabaseConfig {
 
     /// The URL, wherever it stands.
     pub fn resolve(&self) -> Result<String, DatabaseUrlError> {
-        match (&self.url, &self.url_file) {
-            (Some(url), None) => Ok(url.clone()),
-            (None, Some(file)) => Ok(sextant_daemon::private_file::read(file)?.trim().to_owned()),
-            _ => Err(DatabaseUrlError::ExactlyOne),
-        }
+        let url = match (&self.url, &self.url_file) {
+            (Some(url), None) => url.clone(),
+            (None, Some(file)) => sextant_daemon::private_file::read(file)?.trim().to_owned(),
+            _ => return Err(DatabaseUrlError::ExactlyOne),
+        };
+        let postgres =
+            ["postgresql://", "postgres://"].iter().any(|scheme| url.starts_with(scheme));
+        if postgres { Ok(url) } else { Err(DatabaseUrlError::Scheme) }
     }
 }

@@ -147,7 +147,8 @@ async fn observe(
         tracing::error!(request_id = id, %method, route, error, "a request failed");
     } else if status.is_server_error() {
         let error = logged.as_ref().map_or("", |logged| logged.internal.as_str());
-        tracing::warn!(request_id = id, %method, route, status = status.as_u16(), code, error, "a request was put off");
+        // Once per outage is the tail's to say; per request would be noise.
+        tracing::debug!(request_id = id, %method, route, status = status.as_u16(), code, error, "a request was put off");
     } else {
         tracing::debug!(request_id = id, %method, route, status = status.as_u16(), code, elapsed_ms, "request");
     }

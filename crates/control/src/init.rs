@@ -31,18 +31,20 @@ pub async fn init(
         .context("the database could not be prepared; check --owner-url and that Postgres runs")?;
     done.push("the database schema is up to date".into());
 
-    let ca = Ca::load_or_create(
-        &config.tls.ca_certificate_file,
-        &config.tls.ca_key_file,
-        SystemClock.now(),
-    )?;
+    let store = Store::connect(&ConnectOptions::new(url))?;
+    let ca = prepare_ca(config, &store).await?;
     done.push(format!("the CA has the fingerprint {}", ca.fingerprint()));
 
     if admin_token_file.exists() {
-        done.push(format!("\"{}\" is there already and stays", admin_token_file.display()));
+        let shown = admin_token_file.display();
+        if private_file::read(admin_token_file)?.trim().parse::<ApiToken>().is_err() {
+            bail!(
+                "\"{shown}\" is there already and holds no API token; remove it and run this again"
+            );
+        }
+        done.push(format!("\"{shown}\" is there already and stays"));
         return Ok(done);
     }
-    let store = Store::connect(&ConnectOptions::new(url))?;
     // The file first: a token that could not be handed over must not exist.
     if let Some(folder) = admin_token_file.parent().filter(|folder| !folder.as_os_str().is_empty())
     {
@@ -57,6 +59,37 @@ pub async fn init(
     done.push(format!("an API token with the role admin is in \"{}\"", admin_token_file.display()));
     store.close().await;
     Ok(done)
+}
+
+/// The CA in the files, made if the platform has none; never a second one for a platform.
+async fn prepare_ca(config: &Config, store: &Store) -> anyhow::Result<Ca> {
+    let (certificate, key) = (&config.tls.ca_certificate_file, &config.tls.ca_key_file);
+    let recorded = store.recorded_ca().await?;
+    if let Some(recorded) = &recorded
+        && !certificate.exists()
+    {
+        bail!(
+            "this platform has a CA (fingerprint {recorded}), but \"{}\" does not exist; restore \
+             the CA's files or correct tls.ca_certificate_file",
+            certificate.display()
+        );
+    }
+    let ca = Ca::load_or_create(certificate, key, SystemClock.now())?;
+    check_ca(&ca, recorded.as_deref())?;
+    store.record_ca(ca.fingerprint().as_str()).await?;
+    Ok(ca)
+}
+
+/// Whether `ca` is the one the platform was made with.
+pub fn check_ca(ca: &Ca, recorded: Option<&str>) -> anyhow::Result<()> {
+    let given = ca.fingerprint();
+    match recorded {
+        Some(recorded) if recorded != given.as_str() => bail!(
+            "the CA's files hold another CA than this platform's: fingerprint {given} instead of \
+             {recorded}; nodes would not trust it, restore the right files"
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn new_token() -> ApiToken {

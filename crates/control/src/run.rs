@@ -15,7 +15,9 @@ use crate::{
     appender::appender,
     ca::Ca,
     config::Config,
-    housekeeping, http, server,
+    housekeeping, http,
+    init::check_ca,
+    server,
     tail::Tail,
     token_cache::TokenCache,
 };
@@ -30,18 +32,38 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     options.max_connections = config.database.checked_max_connections()?;
     let store = Store::connect(&options)?;
     let ca = Ca::load(&config.tls.ca_certificate_file, &config.tls.ca_key_file)?;
+    if config.tls.names.is_empty() {
+        anyhow::bail!(
+            "tls.names is empty; give the names and addresses clients reach this replica by"
+        );
+    }
     let listeners = server::listeners(&config.listen.addresses).await?;
     let replica = Replica::start(store, ca, config.tls.names, listeners, stop.clone())?;
     for address in &replica.addresses {
         tracing::info!(%address, "listening");
     }
     let watchdog = tokio::spawn(readiness::feed_watchdog(|| true, stop));
-    readiness::ready("serving");
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    // A replica may start before its database, and serves 503 until it is there.
+    readiness::ready("waiting for the database");
     replica.stopped().await;
     let _ = watchdog.await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Says when the database is there, and whether the replica has the platform's CA.
+async fn announce_ready(app: App, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => return,
+        () = app.tail.ready() => {}
+    }
+    if let Ok(recorded) = app.store.recorded_ca().await
+        && let Err(error) = check_ca(&app.ca, recorded.as_deref())
+    {
+        tracing::error!(%error, "the replica has a wrong CA");
+    }
+    readiness::ready("serving");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
 }
 
 /// A running replica.
@@ -90,6 +112,7 @@ impl Replica {
         chores.spawn(appending.run(store.clone(), tail_stop.clone()));
         chores.spawn(housekeeping::run(app.clone(), stop.clone()));
         chores.spawn(renewal);
+        chores.spawn(announce_ready(app.clone(), tail_stop.clone()));
         let mut serving = JoinSet::new();
         serving.spawn(server::serve(http::router(app), listeners, tls, stop));
         Ok(Self { addresses, store, serving, chores, streams, tail_stop })

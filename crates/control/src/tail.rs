@@ -181,6 +181,12 @@ impl Tail {
         }
     }
 
+    /// Waits until the log was read for the first time.
+    pub async fn ready(&self) {
+        // The sender lives as long as `self`, so this can only end well.
+        let _ = self.position.subscribe().wait_for(|position| position.epoch.is_some()).await;
+    }
+
     /// Waits, within bounds, until this replica knows the log of `epoch`.
     pub async fn wait_known(&self, epoch: Epoch) -> bool {
         let mut position = self.position.subscribe();

@@ -13,6 +13,9 @@ pub struct LogConfig {
     pub filter: String,
 }
 
+/// Notices of the database driver are for its developers.
+const DEFAULT_FILTER: &str = "info,sqlx::postgres::notice=warn";
+
 /// How lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -26,7 +29,7 @@ pub enum LogFormat {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Text, filter: "info".into() }
+        Self { format: LogFormat::Text, filter: DEFAULT_FILTER.into() }
     }
 }
 

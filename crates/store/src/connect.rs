@@ -3,7 +3,7 @@
 use std::{str::FromStr, time::Duration};
 
 use sqlx::{
-    PgPool,
+    Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 
@@ -14,6 +14,8 @@ const IDLE_IN_TRANSACTION_LIMIT: &str = "5s";
 const STATEMENT_LIMIT: &str = "30s";
 /// Longer than any honest wait for a row lock.
 const LOCK_LIMIT: &str = "5s";
+/// How long the owner's connection may take.
+const OWNER_LIMIT: Duration = Duration::from_secs(10);
 /// The channel replicas wake each other on. The payload is a hint at most.
 const CHANNEL: &str = "sextant_events";
 
@@ -66,28 +68,48 @@ impl Store {
     /// Brings the schema up to date and lets the login role `app_user` do what the daemon does.
     /// `owner_url` must belong to the owner of the database.
     pub async fn migrate(owner_url: &str, app_user: Option<&str>) -> Result<(), StoreError> {
-        let pool = PgPoolOptions::new().max_connections(1).connect(owner_url).await?;
-        sqlx::migrate!("../../migrations").run(&pool).await?;
+        let mut owner = connect_owner(owner_url).await?;
+        sqlx::migrate!("../../migrations").run(&mut owner).await?;
         if let Some(user) = app_user {
             // Role names cannot be parameters; quote_ident makes them safe.
             let grant = sqlx::query_scalar!(
                 r#"SELECT format('GRANT sextant_app TO %I', $1::text) AS "grant!""#,
                 user
             )
-            .fetch_one(&pool)
+            .fetch_one(&mut owner)
             .await?;
-            sqlx::raw_sql(sqlx::AssertSqlSafe(grant)).execute(&pool).await?;
+            sqlx::raw_sql(sqlx::AssertSqlSafe(grant)).execute(&mut owner).await?;
         }
-        pool.close().await;
+        owner.close().await?;
+        Ok(())
+    }
+
+    /// The fingerprint of the platform's CA, once [`Store::record_ca`] has kept it.
+    pub async fn recorded_ca(&self) -> Result<Option<String>, StoreError> {
+        let recorded = sqlx::query_scalar!("SELECT fingerprint FROM platform_ca")
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(recorded)
+    }
+
+    /// Keeps the fingerprint of the platform's CA, unless one is kept already.
+    pub async fn record_ca(&self, fingerprint: &str) -> Result<(), StoreError> {
+        sqlx::query!(
+            "INSERT INTO platform_ca (fingerprint) VALUES ($1) ON CONFLICT DO NOTHING",
+            fingerprint
+        )
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 
     /// Starts a new epoch of the log, as promotion and restore must. Needs the owner.
     pub async fn start_epoch(owner_url: &str) -> Result<sextant_model::Epoch, StoreError> {
-        let pool = PgPoolOptions::new().max_connections(1).connect(owner_url).await?;
-        let epoch =
-            sqlx::query_scalar!(r#"SELECT start_epoch() AS "epoch!""#).fetch_one(&pool).await?;
-        pool.close().await;
+        let mut owner = connect_owner(owner_url).await?;
+        let epoch = sqlx::query_scalar!(r#"SELECT start_epoch() AS "epoch!""#)
+            .fetch_one(&mut owner)
+            .await?;
+        owner.close().await?;
         Ok(sextant_model::Epoch(epoch))
     }
 
@@ -116,6 +138,12 @@ impl Store {
         self.pool.close().await;
         self.carver.close().await;
     }
+}
+
+/// One connection, so that what is wrong with the URL is said at once and not by a pool's time-out.
+async fn connect_owner(url: &str) -> Result<PgConnection, StoreError> {
+    let connecting = tokio::time::timeout(OWNER_LIMIT, PgConnection::connect(url)).await;
+    Ok(connecting.map_err(|_| sqlx::Error::PoolTimedOut)??)
 }
 
 /// The one LISTEN connection of a replica.

@@ -90,6 +90,16 @@ async fn dial(client: &Client, base: &Url, after: Option<Cursor>) -> Result<Conn
     Ok(Connection(stream))
 }
 
+/// A server that is killed says goodbye to nobody; what TLS makes of that is no news.
+fn lost(error: &WsError) -> String {
+    match error {
+        WsError::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            "the server closed the connection".into()
+        }
+        other => root_cause(other),
+    }
+}
+
 impl Connection {
     /// The next frame; an error ends the connection. Pings are answered by the library.
     pub(super) async fn next(&mut self) -> Result<Frame, String> {
@@ -103,7 +113,7 @@ impl Connection {
                     return Err("the server closed the stream".into());
                 }
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(root_cause(&error)),
+                Some(Err(error)) => return Err(lost(&error)),
             }
         }
     }

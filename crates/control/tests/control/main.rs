@@ -3,6 +3,7 @@
 mod authorization;
 mod bad_input;
 mod enrolment;
+mod preparation;
 mod resources;
 mod stream;
 
