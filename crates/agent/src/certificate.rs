@@ -27,6 +27,13 @@ pub struct Validity {
 #[error("the client certificate cannot be read: {0}")]
 pub struct UnreadableCertificate(String);
 
+impl UnreadableCertificate {
+    /// What is wrong with it.
+    pub fn reason(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A renewal that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewalError {

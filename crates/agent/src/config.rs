@@ -25,7 +25,9 @@ pub struct AgentConfig {
     pub node_name: DnsLabel,
     /// Holds the enrolment token; needed until the machine is enrolled.
     pub enrolment_token_file: Option<PathBuf>,
-    /// Where peers reach this machine's WireGuard, if the operator says so.
+    /// Where peers reach this machine's WireGuard, if the operator says so. It wins at every start
+    /// over what `sextant node set-endpoint` said meanwhile: the machine knows best. Leave it out
+    /// where the control plane's word should last.
     pub endpoint: Option<SocketAddr>,
     /// The interface.
     pub wireguard: WireGuardConfig,

@@ -59,12 +59,18 @@ pub async fn examine(
     let mut report = Report::default();
     let folder = StateFolder::new(&config.state_dir);
     report.folder(&folder);
+    for exposed in folder.exposed_files(config.enrolment_token_file.as_deref()) {
+        report.add(Severity::Warning, "private file", exposed);
+    }
     let node = report.node(&folder);
     let certificate = report.certificate(&folder, clock);
     for url in &config.api_urls {
         report.control_plane(url, &folder, certificate.as_deref()).await;
     }
     let membership = report.saved_state(&folder);
+    if let (Some(node), Some(membership)) = (&node, &membership) {
+        report.own_key(&folder, node, membership);
+    }
     let observation = report.interface(config).await;
     if let (Some(node), Some(membership), Some(observation)) = (node, membership, observation) {
         report.peers(&node, &membership, &observation);
@@ -122,6 +128,15 @@ impl Report {
                 self.add(Severity::Failure, "enrolment", error);
                 None
             }
+        }
+    }
+
+    /// A damaged or missing key is named before.
+    fn own_key(&mut self, folder: &StateFolder, node: &NodeIdentity, membership: &Membership) {
+        let Ok(Some(key)) = folder.existing_wireguard_key() else { return };
+        match key.check(folder.wireguard_key_file(), membership, node.node_id) {
+            Ok(()) => self.add(Severity::Ok, "WireGuard key", "is the one the network knows"),
+            Err(swapped) => self.add(Severity::Failure, "WireGuard key", swapped),
         }
     }
 

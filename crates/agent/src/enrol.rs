@@ -30,7 +30,10 @@ use crate::{
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Problems that no repetition cures, besides those of the token.
-const FINAL: [&str; 2] = ["endpoint-unusable", "node-left"];
+const FINAL: [&str; 3] = ["endpoint-unusable", "name-taken", "node-left"];
+/// What the pinned verifier's refusal says, and what rustls puts in front of it.
+const WRONG_CA: &str = "CA fingerprint";
+const RUSTLS_PREFIX: &str = "unexpected error: ";
 
 /// Why the machine cannot become a node, whatever is repeated.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +57,14 @@ pub enum EnrolError {
     /// The control plane said no.
     #[error("the control plane refuses to enrol this machine: {0}")]
     Refused(#[source] ClientError),
+    /// Who answers is not the control plane that the token is from.
+    #[error("{reason} (asked: {urls})")]
+    WrongCa {
+        /// The URLs that were tried.
+        urls: String,
+        /// What the verifier found, and what to do.
+        reason: String,
+    },
     /// Somebody else answers, or the answer is about another machine.
     #[error("the control plane's answer cannot be used: {0}")]
     WrongAnswer(String),
@@ -158,7 +169,7 @@ async fn attempt(
     tracing::info!(%endpoint, name = %config.node_name, "enrolling");
     match client.enrol(&request).await {
         Ok(enrolment) => Ok(Ok(enrolment)),
-        Err(error) if is_final(&error) => Err(EnrolError::Refused(error)),
+        Err(error) if is_final(&error) => Err(refused(error)),
         Err(error) => Ok(Err(error.to_string())),
     }
 }
@@ -196,9 +207,20 @@ pub(crate) fn is_final(error: &ClientError) -> bool {
             named || !curable
         }
         // The pinned verifier's refusal comes back as a connection that failed.
-        ClientError::Unreachable { reason, .. } => reason.contains("CA fingerprint"),
+        ClientError::Unreachable { reason, .. } => reason.contains(WRONG_CA),
         ClientError::Tls(_) | ClientError::File { .. } | ClientError::NoUrl => true,
         ClientError::Unexpected { .. } => false,
+    }
+}
+
+/// One true sentence: a server with another CA was reached and has refused nothing.
+fn refused(error: ClientError) -> EnrolError {
+    match error {
+        ClientError::Unreachable { urls, reason } if reason.contains(WRONG_CA) => {
+            let reason = reason.strip_prefix(RUSTLS_PREFIX).unwrap_or(&reason).to_owned();
+            EnrolError::WrongCa { urls, reason }
+        }
+        error => EnrolError::Refused(error),
     }
 }
 
@@ -244,6 +266,7 @@ mod tests {
             "token-for-other-node",
             "endpoint-unusable",
             "node-left",
+            "name-taken",
         ] {
             for status in [401, 403, 404, 409, 422] {
                 assert!(is_final(&problem(status, code)), "{status} {code}");
@@ -261,5 +284,18 @@ mod tests {
         assert!(is_final(&unreachable(
             "unexpected error: the CA fingerprint in the token is not …"
         )));
+    }
+
+    #[test]
+    fn another_ca_is_said_in_one_true_sentence() {
+        let error = refused(ClientError::Unreachable {
+            urls: "https://[fd5e::1]:7443/".into(),
+            reason: "unexpected error: the CA fingerprint in the token is not that of this control plane; check the URL".into(),
+        });
+        let text = "the CA fingerprint in the token is not that of this control plane; check the \
+                    URL (asked: https://[fd5e::1]:7443/)";
+        assert_eq!(error.to_string(), text);
+        let other = refused(problem(409, "token-used")).to_string();
+        assert!(other.starts_with("the control plane refuses"), "{other}");
     }
 }

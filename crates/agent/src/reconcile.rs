@@ -1,6 +1,9 @@
 //! One pass over the interface: observe, ask the model for a plan, do the steps, say what failed.
 
-use std::net::IpAddr;
+mod pass;
+mod tally;
+
+use std::{net::IpAddr, path::PathBuf};
 
 use sextant_api::resource::report::WireGuardImplementation;
 use sextant_model::{
@@ -8,7 +11,7 @@ use sextant_model::{
     key::InvalidPublicKey,
     membership::{DesiredMesh, Membership},
     mtu::{self, UnderlayTooNarrow},
-    plan::{DesiredInterface, Step, plan},
+    plan::{DesiredInterface, ObservedInterface, Step, plan},
 };
 
 use crate::{
@@ -19,42 +22,49 @@ use crate::{
     wireguard::{Observation, WireGuard, WireGuardError},
 };
 
-/// What became of one pass.
-#[derive(Clone, Debug, Default)]
-pub struct Pass {
-    /// Everything that was desired is true now.
-    pub complete: bool,
-    /// How many steps it took; none if all was well.
-    pub steps: usize,
-    /// The interface afterwards.
-    pub observation: Option<Observation>,
-    /// MTU of the underlay, in bytes, if a way to anybody is known.
-    pub underlay_mtu: Option<u32>,
-    /// What is wrong, a line each.
-    pub problems: Vec<String>,
-}
+pub use pass::Pass;
+pub use tally::Tally;
 
 /// Makes the interface what the membership says.
 #[derive(Debug)]
 pub struct Reconciler {
     wireguard: WireGuard,
     key: PrivateKey,
+    key_file: PathBuf,
     public_key: PublicKey,
     listen_port: u16,
     /// What was desired when a pass last succeeded.
     announced: Option<DesiredMesh>,
+    /// What the last pass made true; nothing if it failed.
+    expected: Option<DesiredInterface>,
 }
 
 /// Largest underlay MTU that is made use of, in bytes: no IP packet is longer.
 const LARGEST_UNDERLAY: u32 = 65_535;
 
 impl Reconciler {
-    /// Prepares for passes with this key; nothing is touched yet.
-    pub fn new(config: &WireGuardConfig, key: PrivateKey) -> Result<Self, ReconcilerError> {
+    /// Prepares for passes with this key, read from `key_file`; nothing is touched yet.
+    pub fn new(
+        config: &WireGuardConfig,
+        key: PrivateKey,
+        key_file: PathBuf,
+    ) -> Result<Self, ReconcilerError> {
         let wireguard = WireGuard::new(config)?;
         let public_key = key.public()?;
         let listen_port = config.listen_port;
-        Ok(Self { wireguard, key, public_key, listen_port, announced: None })
+        let (announced, expected) = (None, None);
+        Ok(Self { wireguard, key, key_file, public_key, listen_port, announced, expected })
+    }
+
+    /// Whether the interface can become this node's: nothing has its name, or WireGuard with this
+    /// node's key, or with neither key nor peers.
+    pub async fn check_usable(&self) -> Result<(), WireGuardError> {
+        let Some(found) = self.observe().await? else { return Ok(()) };
+        let usable = match found.interface.public_key {
+            Some(key) => key == self.public_key,
+            None => found.interface.peers.is_empty(),
+        };
+        if usable { Ok(()) } else { Err(WireGuardError::Occupied(self.wireguard.name())) }
     }
 
     /// The interface as it is.
@@ -69,6 +79,11 @@ impl Reconciler {
             let problem = "this node is no member of its network".to_owned();
             return Pass { problems: vec![problem], ..Pass::default() };
         };
+        if let Err(swapped) = self.key.check(self.key_file.clone(), membership, me) {
+            let observation = self.observe().await.ok().flatten();
+            let problems = vec![swapped.to_string()];
+            return Pass { blocked: true, observation, problems, ..Pass::default() };
+        }
         match self.converge(mesh, own.endpoint.ip()).await {
             Ok(pass) => pass,
             Err(error) => Pass { problems: vec![error.to_string()], ..Pass::default() },
@@ -92,18 +107,35 @@ impl Reconciler {
         let observed = before.as_ref().map(|observation| &observation.interface);
         let steps = plan(&desired, observed, self.announced.as_ref());
         if steps.is_empty() {
-            self.announced = Some(desired.mesh);
-            let complete = true;
-            return Ok(Pass { complete, steps: 0, observation: before, underlay_mtu, problems });
+            self.succeeded(desired);
+            let pass = Pass { complete: true, observation: before, ..Pass::default() };
+            return Ok(Pass { underlay_mtu, problems, ..pass });
         }
+        let done = Tally::of(&steps, observed);
+        let drift = self.drift(observed);
         let failures = self.execute(&netlink, &steps, before.as_ref()).await;
         let complete = failures.is_empty();
         if complete {
-            self.announced = Some(desired.mesh);
+            self.succeeded(desired);
+        } else {
+            self.expected = None;
         }
         problems.extend(failures);
         let observation = self.wireguard.observe(&netlink).await?;
-        Ok(Pass { complete, steps: steps.len(), observation, underlay_mtu, problems })
+        let pass = Pass { complete, steps: steps.len(), done, drift, ..Pass::default() };
+        Ok(Pass { observation, underlay_mtu, problems, ..pass })
+    }
+
+    fn succeeded(&mut self, desired: DesiredInterface) {
+        self.announced = Some(desired.mesh.clone());
+        self.expected = Some(desired);
+    }
+
+    /// What it would take to have again what the last pass left: others have changed that much,
+    /// whatever the membership asks for by now.
+    fn drift(&self, observed: Option<&ObservedInterface>) -> Tally {
+        let Some(expected) = &self.expected else { return Tally::default() };
+        Tally::of(&plan(expected, observed, Some(&expected.mesh)), observed)
     }
 
     /// Does the steps in their order; returns what failed.
@@ -187,7 +219,7 @@ impl Reconciler {
 
     /// Takes the interface away with all its peers: for a node that has left.
     pub async fn remove(&mut self) -> Result<(), WireGuardError> {
-        self.announced = None;
+        (self.announced, self.expected) = (None, None);
         let netlink = Netlink::open()?;
         let Some(found) = self.wireguard.observe(&netlink).await? else { return Ok(()) };
         let peers = found.interface.peers.keys().copied();

@@ -42,7 +42,10 @@ pub enum RunError {
     /// The interface's name, or the key.
     #[error(transparent)]
     Reconciler(#[from] ReconcilerError),
-    /// The certificate, the CA or the client key.
+    /// The interface's name is not free.
+    #[error(transparent)]
+    Interface(WireGuardError),
+    /// The client cannot be set up.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The node has left and its interface cannot be removed.
@@ -58,7 +61,12 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Enrol(_) | Self::State(StateError::Damaged { .. }) | Self::Reconciler(_) => 2,
-            Self::State(_) | Self::Client(_) | Self::Remove(_) | Self::Broken => 1,
+            Self::Interface(error) if error.is_taken() => 2,
+            Self::State(_)
+            | Self::Client(_)
+            | Self::Interface(_)
+            | Self::Remove(_)
+            | Self::Broken => 1,
         }
     }
 }
@@ -69,7 +77,8 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<Exit, R
     let _lock = folder.lock()?;
     let entropy = Arc::new(SystemEntropy);
     let wireguard_key = folder.wireguard_key(entropy.as_ref())?;
-    let mut reconciler = Reconciler::new(&config.wireguard, wireguard_key.clone())?;
+    let key_file = folder.wireguard_key_file();
+    let mut reconciler = Reconciler::new(&config.wireguard, wireguard_key.clone(), key_file)?;
     if folder.has_left() {
         // The process may have been killed between the decision and the deed.
         reconciler.remove().await.map_err(RunError::Remove)?;
@@ -78,9 +87,14 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<Exit, R
         return Ok(Exit::Left);
     }
     let client_key = folder.client_key()?;
+    for exposed in folder.exposed_files(config.enrolment_token_file.as_deref()) {
+        tracing::warn!(path = %exposed.path.display(), mode = %format_args!("{:04o}", exposed.mode), "{exposed}");
+    }
     let node = if let Some(node) = folder.node()? {
         node
     } else {
+        // A token is good for one enrolment: it is not spent on a node that cannot have a mesh.
+        reconciler.check_usable().await.map_err(RunError::Interface)?;
         let keys = Keys { wireguard: &wireguard_key, client: &client_key };
         let Some(node) = enrol::enrol(&config, &folder, keys, &stop).await? else {
             return Ok(Exit::Stopped);
@@ -141,5 +155,9 @@ fn node_client(
 ) -> Result<Client, RunError> {
     let trust = Trust::Ca(folder.ca()?);
     let auth = Auth::Certificate { certificate, key: key.to_owned() };
-    Ok(Client::new(ClientConfig { api_urls: config.api_urls.clone(), trust, auth })?)
+    let client = Client::new(ClientConfig { api_urls: config.api_urls.clone(), trust, auth });
+    client.map_err(|error| match error {
+        ClientError::Tls(reason) => folder.unusable_identity(reason).into(),
+        error => error.into(),
+    })
 }

@@ -23,10 +23,15 @@ use sextant_daemon::{
 };
 use sextant_model::{Cursor, DnsLabel, NetworkId, NodeId, membership::Membership};
 
-use crate::key::{InvalidPrivateKey, PrivateKey};
+use crate::{
+    certificate::Validity,
+    key::{InvalidPrivateKey, PrivateKey},
+};
 
+mod exposure;
 mod saved;
 
+pub use exposure::ExposedFile;
 pub use saved::Damage;
 
 /// Who the node is, since it enrolled.
@@ -94,7 +99,9 @@ pub enum StateError {
 }
 
 const REMEDY_KEY: &str =
-    "restore it from a backup, or empty the state folder and enrol with a new token";
+    "restore it from a backup, or remove the node, empty the state folder and enrol with a new token";
+const REMEDY_CERTIFICATE: &str =
+    "restore them from a backup, or remove the node, empty the state folder and enrol with a new token";
 const REMEDY_NODE: &str =
     "restore it from a backup, or delete it and enrol again with the same token and keys";
 
@@ -136,7 +143,7 @@ impl StateFolder {
         if let Some(key) = self.existing_wireguard_key()? {
             return Ok(key);
         }
-        let path = self.file("wireguard.key");
+        let path = self.wireguard_key_file();
         self.check_not_enrolled(&path)?;
         let key = PrivateKey::generate(entropy);
         private_file::write(&path, key.reveal().as_bytes())?;
@@ -145,7 +152,7 @@ impl StateFolder {
 
     /// The WireGuard key, if there is one.
     pub fn existing_wireguard_key(&self) -> Result<Option<PrivateKey>, StateError> {
-        let path = self.file("wireguard.key");
+        let path = self.wireguard_key_file();
         let Some(text) = read_if_there(&path)? else { return Ok(None) };
         let key = PrivateKey::parse(&text).and_then(|key| match key.public() {
             Ok(_) => Ok(Some(key)),
@@ -159,7 +166,7 @@ impl StateFolder {
         if let Some(pem) = self.existing_client_key()? {
             return Ok(pem);
         }
-        let path = self.file("client.key");
+        let path = self.client_key_file();
         self.check_not_enrolled(&path)?;
         let pem = identity::generate_key()?;
         private_file::write(&path, pem.as_bytes())?;
@@ -168,7 +175,7 @@ impl StateFolder {
 
     /// The TLS key, PEM, if there is one.
     pub fn existing_client_key(&self) -> Result<Option<String>, StateError> {
-        let path = self.file("client.key");
+        let path = self.client_key_file();
         let Some(pem) = read_if_there(&path)? else { return Ok(None) };
         // Only the attempt to use it shows whether it is a key.
         match identity::certificate_request(&pem, "check") {
@@ -186,14 +193,30 @@ impl StateFolder {
         }
     }
 
+    /// Where the WireGuard key is.
+    pub fn wireguard_key_file(&self) -> PathBuf {
+        self.file("wireguard.key")
+    }
+
+    /// Where the TLS key is.
+    pub fn client_key_file(&self) -> PathBuf {
+        self.file("client.key")
+    }
+
     /// The client certificate, PEM.
     pub fn certificate(&self) -> Result<String, StateError> {
-        Ok(private_file::read(&self.file("client.crt"))?)
+        read_certificate(self.file("client.crt"))
     }
 
     /// The control plane's CA, PEM.
     pub fn ca(&self) -> Result<String, StateError> {
-        Ok(private_file::read(&self.file("ca.crt"))?)
+        read_certificate(self.file("ca.crt"))
+    }
+
+    /// The certificate, the CA and the client key, each readable, do not work together.
+    pub fn unusable_identity(&self, reason: impl ToString) -> StateError {
+        let reason = format!("ca.crt, client.crt and client.key cannot be used: {}", reason.to_string());
+        damaged(self.path.clone(), reason, REMEDY_CERTIFICATE)
     }
 
     /// Keeps a certificate and the CA that signed it.
@@ -270,6 +293,23 @@ fn read_if_there(path: &Path) -> Result<Option<String>, StateError> {
     match private_file::read(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.is_missing() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A certificate is only there, or whole, if it can be read as one.
+fn read_certificate(path: PathBuf) -> Result<String, StateError> {
+    match private_file::read(&path) {
+        Ok(pem) => match Validity::of(&pem) {
+            Ok(_) => Ok(pem),
+            Err(error) => Err(damaged(path, error.reason(), REMEDY_KEY)),
+        },
+        Err(error) if error.is_missing() => {
+            Err(damaged(path, "it is missing, and the node is enrolled with it", REMEDY_KEY))
+        }
+        Err(error) if error.source.kind() == io::ErrorKind::InvalidData => {
+            Err(damaged(path, "it is not text", REMEDY_KEY))
+        }
         Err(error) => Err(error.into()),
     }
 }

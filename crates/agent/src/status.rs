@@ -92,6 +92,13 @@ pub async fn read(config: &AgentConfig) -> Result<LocalStatus, StateError> {
             None
         }
     };
+    if let (Some(node), Some(saved), Ok(Some(key))) =
+        (&node, &saved, folder.existing_wireguard_key())
+        && let Err(swapped) =
+            key.check(folder.wireguard_key_file(), &saved.membership, node.node_id)
+    {
+        problems.push(swapped.to_string());
+    }
     let observation = match observe(config).await {
         Ok(Some(observation)) => Some(observation),
         Ok(None) => {

@@ -64,6 +64,11 @@ pub enum WireGuardError {
         "interface \"{0}\" exists and is no WireGuard interface; choose another wireguard.interface"
     )]
     Foreign(String),
+    /// WireGuard, but somebody else's.
+    #[error(
+        "interface \"{0}\" is a WireGuard interface with another key; if an earlier enrolment left it behind, remove it (ip link delete {0}), else choose another wireguard.interface"
+    )]
+    Occupied(String),
     /// A TUN device that nobody serves.
     #[error(
         "interface \"{0}\" exists and no userspace WireGuard serves it; remove it (ip link delete {0}), or choose another wireguard.interface"
@@ -304,6 +309,15 @@ fn plain(endpoint: SocketAddr) -> SocketAddr {
 }
 
 impl WireGuardError {
+    /// Whether the name belongs to somebody else; waiting does not change that.
+    pub fn is_taken(&self) -> bool {
+        let Self::Foreign(_) | Self::Occupied(_) | Self::Orphaned(_) | Self::Elsewhere(_) = self
+        else {
+            return false;
+        };
+        true
+    }
+
     /// Whether WireGuard answered, and said no.
     pub fn is_refusal(&self) -> bool {
         let silent = [io::ErrorKind::TimedOut, io::ErrorKind::ConnectionRefused];

@@ -1,10 +1,10 @@
 //! What may stand on the command line. Each group of commands declares its own arguments beside
 //! its code; here is what they share.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{
-    Args, Parser, Subcommand,
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use serde::de::DeserializeOwned;
@@ -104,6 +104,24 @@ pub enum Command {
     Completions(commands::completions::CompletionsArgs),
 }
 
+impl Cli {
+    /// Reads a command line, and the environment for what it leaves out.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        command.build();
+        let mut matches = with_fixed_usage(command).try_get_matches_from(arguments)?;
+        Self::from_arg_matches_mut(&mut matches)
+    }
+}
+
+/// Gives every command the usage of its `--help` for its errors too. What clap composes for an
+/// error shows whatever was given as if it were required, options from the environment included.
+fn with_fixed_usage(mut command: clap::Command) -> clap::Command {
+    let usage = command.render_usage().to_string();
+    let usage = usage.strip_prefix("Usage: ").unwrap_or(&usage).to_owned();
+    command.override_usage(usage).mut_subcommands(with_fixed_usage)
+}
+
 /// Reads the URL of a control plane. Only `https`, because a token goes with every request.
 pub fn parse_api_url(text: &str) -> Result<Url, String> {
     const FORM: &str = "write it like https://[fd5e::c1]:7443";
@@ -134,8 +152,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn every(command: &clap::Command, path: &str, visit: &mut impl FnMut(&str, &clap::Command)) {

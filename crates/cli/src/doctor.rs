@@ -15,6 +15,7 @@ use crate::{
     args::Globals,
     connection::{self, Connection},
     exit::{Exit, Failure},
+    output::Output,
 };
 
 /// Something that is wrong.
@@ -84,8 +85,8 @@ impl Examination {
     }
 }
 
-/// Looks at everything that can be reached with these options.
-pub async fn examine(globals: &Globals) -> Examination {
+/// Looks at everything that can be reached with these options; `output` is told of what takes long.
+pub async fn examine(globals: &Globals, output: &Output) -> Examination {
     let mut examination = Examination::default();
     let connection = match Connection::resolve(globals) {
         Ok(connection) => connection,
@@ -111,17 +112,19 @@ pub async fn examine(globals: &Globals) -> Examination {
     let credentials = probe::Credentials { ca: ca.ok(), token: token.ok() };
     let mut replicas = Vec::new();
     for url in &connection.api_urls {
-        let (checks, status) = probe::replica(url, &credentials).await;
+        let (checks, status) = probe::replica(url, &credentials, output).await;
         examination.checks.extend(checks);
-        replicas.extend(status.map(|status| (url.to_string(), status)));
+        replicas.extend(status.map(|status| (url.clone(), status)));
     }
     if replicas.len() > 1 {
         examination.checks.push(checks::replicas_agree(&replicas));
     }
     match replicas.into_iter().max_by_key(|(_, status)| status.settled) {
         Some((url, status)) => {
-            examination.checks.push(checks::projections(&url, &status));
-            examination.checks.extend(mesh(&status));
+            let asked = probe::network_names(&url, &credentials);
+            let names = output.patiently(&format!("asking {url} for its networks"), asked).await;
+            examination.checks.push(checks::projections(url.as_str(), &status));
+            examination.checks.extend(mesh(&status, &names));
         }
         None => examination.skipped.push("nodes: no control plane gave their status".into()),
     }
@@ -137,10 +140,10 @@ fn configured(connection: &Connection) -> String {
 }
 
 /// Everything that the status says about nodes.
-fn mesh(status: &Status) -> Vec<Check> {
+fn mesh(status: &Status, names: &checks::NetworkNames) -> Vec<Check> {
     let mut examined: Vec<Check> =
         status.nodes.iter().map(|node| checks::node(node, status)).collect();
-    examined.push(checks::mtus(status));
+    examined.push(checks::mtus(status, names));
     examined.push(pairs::handshakes(status));
     examined
 }

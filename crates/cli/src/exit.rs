@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use serde::Serialize;
 use sextant_api::{ClientError, Problem};
 
+/// The problem's code of a change that may have happened.
+pub const OUTCOME_UNKNOWN: &str = "outcome-unknown";
+
 /// The footer of every `--help`.
 pub const EXIT_CODES: &str = "\
 Exit codes:
@@ -146,11 +149,39 @@ impl Failure {
 
 /// The client's error with what to do about it.
 fn explain(error: &ClientError) -> String {
-    let ClientError::Unreachable { reason, .. } = error else {
-        return error.to_string();
+    match error {
+        ClientError::Unreachable { reason, .. } => format!("{error}; {}", reach(reason)),
+        ClientError::Problem(problem) => explain_problem(problem),
+        _ => error.to_string(),
+    }
+}
+
+/// What the server says is for those who speak its protocol; some of it needs other words here.
+fn explain_problem(problem: &Problem) -> String {
+    let said = match problem.code.as_str() {
+        "foreign-epoch" => {
+            "the log was restored or a standby promoted, and does not continue from this position"
+        }
+        "beyond-head" => "this position lies beyond the end of the log",
+        OUTCOME_UNKNOWN => {
+            return format!(
+                "it is not known whether the change was made; look before you run this again ({})",
+                problem.code
+            );
+        }
+        _ => return problem.to_string(),
     };
+    format!(
+        "{said}; leave out --after to start from the beginning, or add --follow to go on with what \
+         happens ({})",
+        problem.code
+    )
+}
+
+/// What to do about a control plane that cannot be reached.
+fn reach(reason: &str) -> &'static str {
     // A new CA of the same name shows as a bad signature.
-    let remedy = if reason.contains("UnknownIssuer") || reason.contains("BadSignature") {
+    if reason.contains("UnknownIssuer") || reason.contains("BadSignature") {
         "the CA file is not that of this control plane; fetch its CA certificate and give it with --ca-file"
     } else if reason.contains("not valid for name") || reason.contains("NotValidForName") {
         "the certificate is made for other names; use one of them in --api-url or add this one to `tls.names`"
@@ -158,8 +189,7 @@ fn explain(error: &ClientError) -> String {
         "check the clocks of this machine and of the control plane"
     } else {
         "check the URL and the network; `sextant doctor` looks closer"
-    };
-    format!("{error}; {remedy}")
+    }
 }
 
 #[cfg(test)]
@@ -202,6 +232,20 @@ mod tests {
         ] {
             let text = unreachable(reason).to_string();
             assert!(text.contains(remedy) && text.contains(reason), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_protocol_asks_for_is_told_in_terms_of_the_command_line() {
+        for (status, code, remedy) in [
+            (410, "foreign-epoch", "leave out --after"),
+            (410, "beyond-head", "--follow"),
+            (503, OUTCOME_UNKNOWN, "look before"),
+        ] {
+            let problem = Problem::new(status, code, "take a new snapshot");
+            let text = Failure::from(ClientError::Problem(Box::new(problem))).to_string();
+            assert!(text.contains(remedy) && text.ends_with(&format!("({code})")), "{text}");
+            assert!(!text.contains("snapshot"), "{text}");
         }
     }
 

@@ -17,8 +17,6 @@ mod output;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::Parser;
-
 use crate::{
     args::Cli,
     exit::{Exit, Failure},
@@ -27,7 +25,7 @@ use crate::{
 
 /// Runs one command line, `arguments[0]` being the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::read(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers, not errors; a closed pipe is not worth a word.

@@ -9,7 +9,7 @@ use sextant_api::{
 use sextant_model::{NetworkId, NodeId};
 use uuid::Uuid;
 
-use crate::exit::Failure;
+use crate::exit::{Failure, OUTCOME_UNKNOWN};
 
 /// Every item of a list, page by page; `fetch` gets where the page before ended.
 async fn all<T>(
@@ -123,14 +123,23 @@ fn id(text: &str) -> Option<Uuid> {
     (text.len() == 36).then(|| text.parse().ok()).flatten()
 }
 
-/// Sends a request that makes something, and once more if the connection failed. The key lets the
-/// server see that it is the same request.
+/// Sends a request that makes something, and once more if it may have been done without an answer:
+/// the connection failed, or the server does not know. The key lets the server see that it is the
+/// same request.
 pub async fn create<T>(
     send: impl AsyncFn(&str) -> Result<T, ClientError>,
 ) -> Result<T, ClientError> {
     let key = Uuid::new_v4().to_string();
     match send(&key).await {
         Err(ClientError::Unreachable { .. }) => send(&key).await,
+        Err(unknown) if unknown.code() == OUTCOME_UNKNOWN => match send(&key).await {
+            // That the second one did nothing says nothing about the first.
+            Err(ClientError::Unreachable { .. }) => Err(unknown),
+            Err(error) if error.problem().is_some_and(|problem| problem.status == 503) => {
+                Err(unknown)
+            }
+            answer => answer,
+        },
         answer => answer,
     }
 }
@@ -138,6 +147,8 @@ pub async fn create<T>(
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+
+    use sextant_api::Problem;
 
     use super::*;
     use crate::health::tests::node;
@@ -172,6 +183,23 @@ mod tests {
         assert_eq!(all(pages).await.expect("list"), [0, 1, 2, 3, 4, 5]);
         let endless = async |_| Ok(Page { items: vec![0], next_after: Some("x".into()) });
         assert!(all(endless).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_unknown_outcome_is_asked_for_again_and_stays_unknown_without_an_answer() {
+        let problem = |code| Err(ClientError::Problem(Box::new(Problem::new(503, code, ""))));
+        let keys = RefCell::new(Vec::new());
+        let answers = async |key: &str, second: Result<u8, ClientError>| {
+            keys.borrow_mut().push(key.to_owned());
+            if keys.borrow().len() == 1 { problem(OUTCOME_UNKNOWN) } else { second }
+        };
+        assert_eq!(create(async |key: &str| answers(key, Ok(7)).await).await.expect("made"), 7);
+        assert_eq!(keys.borrow().len(), 2);
+        assert_eq!(keys.borrow()[0], keys.borrow()[1]);
+        keys.borrow_mut().clear();
+        let away = async |key: &str| answers(key, problem("database-unavailable")).await;
+        assert_eq!(create(away).await.expect_err("away").code(), OUTCOME_UNKNOWN);
+        assert_eq!(keys.borrow().len(), 2);
     }
 
     #[tokio::test]

@@ -1,11 +1,17 @@
 //! What a command says: results on standard output, notes and errors on standard error.
 
-use std::io::{BufRead, IsTerminal, Stderr, Stdout, Write};
+use std::{
+    io::{BufRead, IsTerminal, Stderr, Stdout, Write},
+    time::Duration,
+};
 
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
+
+/// How long people wait without being told for what.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where and how a command says what it has to say.
 #[derive(Debug)]
@@ -63,6 +69,16 @@ impl Output {
         } else {
             writeln!(stderr, "{}", printable(notice))
         };
+    }
+
+    /// Does `work`, and says what that is if it takes long.
+    pub async fn patiently<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        if let Ok(done) = tokio::time::timeout(PATIENCE, &mut work).await {
+            return done;
+        }
+        self.note(&format!("{what} ..."));
+        work.await
     }
 
     /// Says why it did not work.

@@ -2,7 +2,7 @@
 //! plane at the other end, or something else than one.
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{Ipv6Addr, TcpListener},
     path::Path,
     process::{Command, Output, Stdio},
@@ -272,6 +272,50 @@ fn usage_mistakes_are_exit_2_and_help_is_exit_0() {
     }
     assert_eq!(home.run(&["node", "remove", "--help"]).code, Some(0));
     assert_eq!(home.run(&["--version"]).code, Some(0));
+}
+
+#[test]
+fn the_environment_does_not_show_as_required_in_a_usage_error() {
+    let home = Home::new();
+    let errors = |arguments: &[&str]| {
+        let mut command = home.sextant(arguments);
+        command.env("SEXTANT_API_URLS", "https://[::1]:1");
+        command.env("SEXTANT_TOKEN_FILE", "token").env("SEXTANT_CA_FILE", "ca.crt");
+        let ended = Ended::from(command.output().expect("started"));
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        ended.stderr
+    };
+    let missing = errors(&["network", "create"]);
+    assert!(missing.contains("\nUsage: sextant network create [OPTIONS] <NAME>\n"), "{missing}");
+    let conflict = errors(&["events", "--after", "7", "--tail", "3"]);
+    assert!(conflict.contains("\nUsage: sextant events [OPTIONS]\n"), "{conflict}");
+    for error in [missing, conflict] {
+        assert!(!error.contains("--api-url"), "{error}");
+    }
+}
+
+#[test]
+fn an_unknown_event_type_is_refused_with_those_there_are() {
+    let ended = Home::new().ask("https://[::1]:1", &["events", "--type", "nonsense"]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    for known in ["nonsense", "network-created", "node-released", "api-token-revoked"] {
+        assert!(ended.stderr.contains(known), "{known}: {ended:?}");
+    }
+}
+
+#[test]
+fn the_doctor_says_what_it_waits_for() {
+    let home = Home::new();
+    // It takes connections and says nothing.
+    let (_listener, url) = listener();
+    let mut command = home.sextant(&["doctor", "--api-url", &url]);
+    command.args(["--token-file", "token", "--ca-file", "ca.crt"]);
+    let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("started");
+    let mut said = String::new();
+    let stderr = child.stderr.take().expect("a pipe");
+    BufReader::new(stderr).read_line(&mut said).expect("a line");
+    child.kill().and_then(|()| child.wait()).expect("ended");
+    assert_eq!(said, format!("waiting for the certificate of {url}/ ...\n"));
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn networks_and_tokens_are_managed_by_name_with_the_documented_exit_codes() {
     assert_eq!(desk.json("network rename spare second")["name"], "second");
     desk.refused(5, "network show spare");
     assert!(desk.refused(2, "network delete second").contains("--yes"));
-    desk.done("network delete second --yes");
+    assert_eq!(desk.json("network delete second --yes")["name"], "second");
     assert!(desk.refused(6, "network delete mesh --yes").contains("network-in-use"));
 
     let token = desk.done("token create --node n9 --role edge --expires-in 15m");
@@ -127,14 +127,25 @@ fn networks_and_tokens_are_managed_by_name_with_the_documented_exit_codes() {
     let invited = desk.json("token create --node n8 --output n8.token");
     assert!(invited["token"].is_null(), "a token goes to one place: {invited}");
     let id = invited["id"].as_str().expect("id");
-    desk.done(&format!("token revoke {id}"));
+    assert_eq!(desk.json(&format!("token revoke {id}"))["phase"], "revoked");
+    let again = desk.run(&format!("token revoke {id}"));
+    assert!(again.code == 0 && again.stderr.contains("already"), "{again:?}");
+    let tokens = desk.json("token list");
+    let mut tokens = tokens.as_array().expect("tokens").iter();
+    let used = tokens.find(|token| token["phase"] == "used").expect("that of n1");
+    let used = desk.refused(6, &format!("token revoke {}", used["id"].as_str().expect("id")));
+    assert!(used.contains("by node n1; use `sextant node remove n1`"), "{used}");
+    let namesake = desk.run("token create --node n1");
+    assert!(namesake.code == 0 && namesake.stdout.starts_with("sxe_"), "{namesake:?}");
+    assert!(namesake.stderr.contains("warning: a node \"n1\" exists"), "{namesake:?}");
     assert!(desk.done("token list").lines().any(|line| line.contains("revoked")));
     desk.refused(5, "token revoke 0198f7a2-4c1e-7c55-8a5d-0d3f6c1b2a9e");
 
     let made = desk.json("api-token create eyes --role viewer --expires-in 1h --output eyes");
     desk.done("--token-file eyes node list");
     assert!(desk.refused(4, "--token-file eyes network create x").contains("forbidden"));
-    desk.done(&format!("api-token revoke {}", made["id"].as_str().expect("id")));
+    let revoked = desk.json(&format!("api-token revoke {}", made["id"].as_str().expect("id")));
+    assert_eq!(revoked["revoked"], true);
     assert!(desk.refused(4, "--token-file eyes node list").contains("revoked"));
     assert_eq!(desk.run("--token-file eyes doctor").code, 2);
 
@@ -142,6 +153,8 @@ fn networks_and_tokens_are_managed_by_name_with_the_documented_exit_codes() {
     desk.refused(5, "node show n7");
     assert!(desk.done("events --type network-renamed").contains("now second"));
     assert_eq!(desk.done("events --tail 2").lines().count(), 2);
+    let elsewhere = desk.refused(4, &format!("events --after {id}:1"));
+    assert!(elsewhere.contains("leave out --after"), "{elsewhere}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use sextant_api::resource::{node::NodePhase, status::Status};
 use sextant_model::{DnsLabel, NetworkId, Prefix};
 use url::Url;
 
@@ -92,8 +93,22 @@ pub struct NodeDescription {
     pub overlay: Option<Ipv6Addr>,
     /// The prefix of its workloads, once it has joined.
     pub prefix: Option<Prefix>,
+    /// What its agent remembers.
+    pub state: PathBuf,
+    /// The control plane was seen not to count it as a member any more.
+    pub departed: bool,
     /// Its processes.
     pub pids: NodePids,
+}
+
+/// By this file in its state an agent remembers that its node has left.
+const LEFT: &str = "left";
+
+impl NodeDescription {
+    /// Whether it has left the mesh for good, or is about to.
+    pub fn has_left(&self) -> bool {
+        self.departed || self.state.join(LEFT).exists()
+    }
 }
 
 /// The processes of a node.
@@ -113,7 +128,7 @@ impl LabDescription {
         let path = directory.description();
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(LabError::NoLab { path: directory.path().to_owned() });
+                return Err(directory.without_description()?);
             }
             result => result.map_err(LabError::file("read", &path))?,
         };
@@ -138,12 +153,39 @@ impl LabDescription {
 
     /// The node of that name.
     pub fn node(&self, name: &str) -> Result<&NodeDescription> {
-        self.nodes.iter().find(|node| node.name == name).ok_or_else(|| self.unknown(name))
+        let known = || self.nodes.iter().map(|node| node.name.clone()).collect();
+        self.nodes
+            .iter()
+            .find(|node| node.name == name)
+            .ok_or_else(|| unknown("node", name, known()))
+    }
+
+    /// The nodes that have not left, be it that they have not joined yet.
+    pub fn members(&self) -> impl Iterator<Item = &NodeDescription> {
+        self.nodes.iter().filter(|node| !node.has_left())
+    }
+
+    /// Takes note of what the control plane says: addresses, and who is no member any more.
+    pub fn take_note(&mut self, status: &Status) {
+        for node in &mut self.nodes {
+            let found = status.nodes.iter().map(|status| &status.node);
+            let found = found.into_iter().find(|other| other.name.as_str() == node.name);
+            if let Some(known) = found {
+                node.overlay = known.addresses.ipv6();
+                node.prefix = Some(known.prefix);
+            }
+            // Who is not in the status has either been released or not enrolled yet.
+            let is_active = found.is_some_and(|known| known.phase == NodePhase::Active);
+            node.departed = node.overlay.is_some() && !is_active;
+        }
     }
 
     /// The host of that name: a node, a replica or the switch.
     pub fn host(&self, name: &str) -> Result<Host> {
-        self.hosts().into_iter().find(|host| host.name == name).ok_or_else(|| self.unknown(name))
+        self.hosts().into_iter().find(|host| host.name == name).ok_or_else(|| {
+            let known = self.hosts().into_iter().map(|host| host.name);
+            unknown("host", name, known.collect())
+        })
     }
 
     /// Every host: the switch, replicas, nodes.
@@ -159,10 +201,20 @@ impl LabDescription {
         Host { name: node.name.clone(), holder: node.pids.holder, mode: self.mode }
     }
 
-    pub(crate) fn unknown(&self, name: &str) -> LabError {
-        let known: Vec<_> = self.hosts().into_iter().map(|host| host.name).collect();
-        LabError::UnknownHost { name: name.to_owned(), known: known.join(", ") }
+    /// An error unless a daemon has that name: `postgres`, or that of its host.
+    pub fn check_daemon(&self, name: &str) -> Result<()> {
+        let replicas = self.replicas.iter().map(|replica| replica.name.as_str());
+        let nodes = self.nodes.iter().map(|node| node.name.as_str());
+        let mut known = std::iter::once("postgres").chain(replicas).chain(nodes);
+        if known.clone().any(|daemon| daemon == name) {
+            return Ok(());
+        }
+        Err(unknown("daemon", name, known.by_ref().map(str::to_owned).collect()))
     }
+}
+
+fn unknown(kind: &'static str, name: &str, known: Vec<String>) -> LabError {
+    LabError::Unknown { kind, name: name.to_owned(), known: known.join(", ") }
 }
 
 #[cfg(test)]
@@ -178,6 +230,8 @@ pub(crate) mod tests {
             underlay: Ipv6Addr::UNSPECIFIED,
             overlay: None,
             prefix: None,
+            state: PathBuf::new(),
+            departed: false,
             pids: NodePids { holder: 1, agent: None, wireguard: None },
         };
         LabDescription {
@@ -216,5 +270,8 @@ pub(crate) mod tests {
     fn an_unknown_host_is_answered_with_those_that_exist() {
         let error = on_paper(&["n1", "n2"]).host("n9").expect_err("unknown").to_string();
         assert!(error.ends_with("switch, n1, n2"), "{error}");
+        let error = on_paper(&["n1"]).check_daemon("switch").expect_err("no daemon").to_string();
+        assert!(error.ends_with("there are: postgres, n1"), "{error}");
+        on_paper(&["n1"]).check_daemon("n1").expect("a daemon");
     }
 }

@@ -11,6 +11,7 @@ use std::{
 use crate::{
     error::{LabError, Result},
     process::LabId,
+    shell,
 };
 
 /// The directory of a lab, by its absolute path.
@@ -32,9 +33,7 @@ impl LabDirectory {
     ///
     /// A directory under /run is refused: each lab host has a /run of its own and could not see it.
     pub fn choose(given: Option<&Path>) -> Result<Self> {
-        let own =
-            || PathBuf::from(format!("/tmp/sextant-lab-{}", rustix::process::getuid().as_raw()));
-        let path = given.map_or_else(own, Path::to_owned);
+        let path = given.map_or_else(default_path, Path::to_owned);
         let path = std::path::absolute(&path).map_err(LabError::file("find", path))?;
         // The nearest part that exists decides where the directory really is.
         let real = path
@@ -58,6 +57,33 @@ impl LabDirectory {
     /// The directory itself.
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// A command for this lab as one can type it, in backquotes: with `--dir` unless this is the
+    /// default directory.
+    pub fn hint(&self, command: &str) -> String {
+        format!("`{}`", self.command_line(command))
+    }
+
+    /// Like [`Self::hint`], bare. What comes after ` -- ` is for another program.
+    pub fn command_line(&self, command: &str) -> String {
+        if Self::choose(None).is_ok_and(|default| default == *self) {
+            return format!("sextant-lab {command}");
+        }
+        let (own, rest) = match command.split_once(" -- ") {
+            Some((own, rest)) => (own, format!(" -- {rest}")),
+            None => (command, String::new()),
+        };
+        format!("sextant-lab {own} --dir {}{rest}", shell::word(&self.0.to_string_lossy()))
+    }
+
+    /// The error for a lab without `lab.json`.
+    pub(crate) fn without_description(&self) -> Result<LabError> {
+        let path = self.0.clone();
+        Ok(match self.id()? {
+            Some(_) => LabError::NoDescription { path, remedy: self.hint("down") },
+            None => LabError::NoLab { path, remedy: self.hint("up") },
+        })
     }
 
     /// `lab.json`.
@@ -87,6 +113,9 @@ impl LabDirectory {
 
     /// Makes the directory for a new lab and writes its id, before anything is started.
     pub fn create(&self, id: &LabId) -> Result<Claim> {
+        if self.0.exists() && !self.0.is_dir() {
+            return Err(self.unusable("it is not a directory; name another one with --dir"));
+        }
         private_directory(&self.0)?;
         let file = self.0.join(ID_FILE);
         let is_foreign = |name: &OsString| !name.to_string_lossy().starts_with(ID_FILE);
@@ -101,7 +130,8 @@ impl LabDirectory {
             .map_err(LabError::file("write in", &self.0))?;
         match new.persist_noclobber(&file) {
             Err(failed) if failed.error.kind() == ErrorKind::AlreadyExists => {
-                return Err(self.unusable("a lab is there already; run `sextant-lab down` first"));
+                let down = self.hint("down");
+                return Err(self.unusable(&format!("a lab is there already; run {down} first")));
             }
             Err(failed) => return Err(LabError::file("make", file)(failed.error)),
             Ok(_) => {}
@@ -130,7 +160,7 @@ impl LabDirectory {
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(LabError::NoLab { path: self.0.clone() });
+                return Err(LabError::NoLab { path: self.0.clone(), remedy: self.hint("up") });
             }
             Err(error) => return Err(LabError::file("open", path)(error)),
         };
@@ -175,6 +205,10 @@ impl LabDirectory {
     fn unusable(&self, reason: &str) -> LabError {
         LabError::UnusableDirectory { path: self.0.clone(), reason: reason.to_owned() }
     }
+}
+
+fn default_path() -> PathBuf {
+    PathBuf::from(format!("/tmp/sextant-lab-{}", rustix::process::getuid().as_raw()))
 }
 
 fn ignore_missing(result: std::io::Result<()>) -> std::io::Result<()> {
@@ -225,6 +259,31 @@ mod tests {
             let error = LabDirectory::choose(Some(path)).expect_err("hidden").to_string();
             assert!(error.contains("--dir"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_hint_names_the_directory_unless_it_is_the_default() {
+        let default = LabDirectory::choose(None).expect("usable");
+        assert_eq!(default.hint("down"), "`sextant-lab down`");
+        let other = LabDirectory::choose(Some(Path::new("/tmp/my lab"))).expect("usable");
+        assert_eq!(other.hint("down"), "`sextant-lab down --dir '/tmp/my lab'`");
+        let exec = other.hint("exec n1 -- wg show");
+        assert_eq!(exec, "`sextant-lab exec n1 --dir '/tmp/my lab' -- wg show`");
+    }
+
+    #[test]
+    fn a_file_is_not_a_lab_and_one_without_description_is_taken_down() {
+        let temporary = tempfile::tempdir().expect("directory");
+        let file = temporary.path().join("file");
+        fs::write(&file, "mine").expect("write");
+        let error = LabDirectory(file).create(&id()).expect_err("a file").to_string();
+        assert!(error.contains("not a directory"), "{error}");
+
+        let lab = LabDirectory(temporary.path().join("lab"));
+        assert!(matches!(lab.without_description(), Ok(LabError::NoLab { .. })));
+        let _claim = lab.create(&id()).expect("new");
+        let error = lab.without_description().expect("known").to_string();
+        assert!(error.contains(&lab.hint("down")) && !error.contains("up`"), "{error}");
     }
 
     #[test]

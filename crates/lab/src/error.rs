@@ -56,6 +56,16 @@ pub enum LabError {
         /// What was seen last.
         state: String,
     },
+    /// A daemon runs and cannot serve.
+    #[error("{what} runs, but is not ready after {} s: {state}", limit.as_secs())]
+    NotReady {
+        /// Which daemon.
+        what: String,
+        /// For how long it was waited for.
+        limit: Duration,
+        /// What it lacks, and the remedy if it is known.
+        state: String,
+    },
     /// A daemon ended by itself.
     #[error("{what} ended; the end of its log \"{log}\":\n{tail}", log = log.display())]
     Died {
@@ -77,15 +87,31 @@ pub enum LabError {
         /// Why, and what to do.
         reason: String,
     },
-    /// There is no lab, or only half of one.
-    #[error("no lab is running in \"{path}\"; run `sextant-lab up` first", path = path.display())]
+    /// There is no lab.
+    #[error("no lab is running in \"{path}\"; run {remedy} first", path = path.display())]
     NoLab {
         /// The directory.
         path: PathBuf,
+        /// The command that makes one.
+        remedy: String,
     },
-    /// A host of that name does not exist.
-    #[error("no host \"{name}\" in this lab; there are: {known}")]
-    UnknownHost {
+    /// There is a lab, and nobody knows what is in it.
+    #[error(
+        "the lab in \"{path}\" has no lab.json: it is just being made, or damaged; \
+         {remedy} removes what is there",
+        path = path.display()
+    )]
+    NoDescription {
+        /// The directory.
+        path: PathBuf,
+        /// The command that takes it down.
+        remedy: String,
+    },
+    /// Nothing of that kind and name exists.
+    #[error("no {kind} \"{name}\" in this lab; there are: {known}")]
+    Unknown {
+        /// `host`, `node` or `daemon`.
+        kind: &'static str,
         /// The name given.
         name: String,
         /// The names that exist.
@@ -105,7 +131,7 @@ pub enum LabError {
         /// Which daemon.
         what: String,
         /// What it is, and the remedy.
-        state: &'static str,
+        state: String,
     },
     /// A file holds something else than expected.
     #[error("\"{path}\" is not readable as {what}: {source}", path = path.display())]

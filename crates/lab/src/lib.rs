@@ -25,6 +25,7 @@ pub mod programs;
 pub mod progress;
 mod removal;
 pub mod scratch;
+pub mod shell;
 pub mod status;
 pub mod underlay;
 mod up;

@@ -1,6 +1,11 @@
 //! The nodes of a lab.
 
-use std::{collections::BTreeSet, ffi::OsString, net::Ipv6Addr};
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    net::Ipv6Addr,
+    path::{Path, PathBuf},
+};
 
 use sextant_model::DnsLabel;
 
@@ -42,6 +47,8 @@ impl Lab {
             underlay: address,
             overlay: None,
             prefix: None,
+            state: state(&directory),
+            departed: false,
             pids: NodePids { holder: host.holder, agent: None, wireguard: None },
         });
         self.description.last_index = index;
@@ -94,7 +101,7 @@ impl Lab {
     fn agent_config(&self, name: &str, address: Ipv6Addr) -> Result<serde_json::Value> {
         let directory = self.directory.node(name);
         Ok(serde_json::json!({
-            "state_dir": directory.join("state"),
+            "state_dir": state(&directory),
             "api_urls": self.underlay_api_urls()?,
             "node_name": name,
             "enrolment_token_file": directory.join("token"),
@@ -106,4 +113,9 @@ impl Lab {
             },
         }))
     }
+}
+
+/// Where the agent of a node keeps its state, below the node's files.
+fn state(directory: &Path) -> PathBuf {
+    directory.join("state")
 }

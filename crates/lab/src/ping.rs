@@ -31,9 +31,10 @@ pub struct Ping {
     pub rtt_ms: Option<f64>,
 }
 
-/// Pings every ordered pair of nodes that have an overlay address, once.
+/// Pings every ordered pair of nodes that have an overlay address and have not left, once.
 pub fn ping_all(lab: &LabDescription) -> Result<Vec<Ping>> {
-    let addressed = || lab.nodes.iter().filter_map(|node| Some((node, node.overlay?)));
+    let members: Vec<_> = lab.members().collect();
+    let addressed = || members.iter().filter_map(|node| Some((*node, node.overlay?)));
     let pairs: Vec<(&NodeDescription, &NodeDescription, Ipv6Addr)> = addressed()
         .flat_map(|(from, _)| addressed().map(move |(to, address)| (from, to, address)))
         .filter(|(from, to, _)| from.name != to.name)
@@ -74,10 +75,11 @@ fn round_trip(written: &str) -> Option<f64> {
 
 /// The pings as a table, a row for each sender, round trips in milliseconds.
 pub fn table(lab: &LabDescription, pings: &[Ping]) -> Vec<Vec<String>> {
-    let names = lab.nodes.iter().map(|node| node.name.clone());
+    let members: Vec<_> = lab.members().collect();
+    let names = members.iter().map(|node| node.name.clone());
     let mut rows = vec![std::iter::once("from \\ to".to_owned()).chain(names).collect()];
-    for from in &lab.nodes {
-        let cells = lab.nodes.iter().map(|to| cell(pings, &from.name, &to.name));
+    for from in &members {
+        let cells = members.iter().map(|to| cell(pings, &from.name, &to.name));
         rows.push(std::iter::once(from.name.clone()).chain(cells).collect());
     }
     rows
@@ -115,7 +117,7 @@ impl ContinuousPing {
     pub fn start(lab: &LabDescription, from: &str, to: &str) -> Result<Self> {
         let address = lab.node(to)?.overlay.ok_or_else(|| LabError::WrongState {
             what: format!("node \"{to}\""),
-            state: "not a member of the mesh yet",
+            state: "not a member of the mesh yet".to_owned(),
         })?;
         let mut child = lab
             .host(from)?
@@ -208,5 +210,8 @@ mod tests {
         let pings = [Ping { from: "n1".into(), to: "n2".into(), rtt_ms: Some(1.234) }];
         let rows = table(&on_paper(&["n1", "n2"]), &pings);
         assert_eq!(rows, [["from \\ to", "n1", "n2"], ["n1", "-", "1.23"], ["n2", "LOST", "-"]]);
+        let mut lab = on_paper(&["n1", "n2"]);
+        lab.nodes[1].departed = true;
+        assert_eq!(table(&lab, &pings), [["from \\ to", "n1"], ["n1", "-"]]);
     }
 }

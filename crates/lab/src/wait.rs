@@ -9,10 +9,15 @@ use std::{
 use crate::{
     error::{LabError, Result},
     interrupt::Interrupt,
+    progress::Progress,
 };
 
 /// Between two looks at the condition.
 const INTERVAL: Duration = Duration::from_millis(25);
+/// Between two lines that say different things, and before the first.
+const BETWEEN_NEWS: Duration = Duration::from_secs(1);
+/// Between two lines that say the same.
+const BETWEEN_REPEATS: Duration = Duration::from_secs(10);
 
 /// Looks until the condition breaks with a value, `limit` has passed or `interrupt` is set.
 /// The condition continues with what it saw, which becomes part of the error.
@@ -33,6 +38,29 @@ pub fn until<T>(
             ControlFlow::Continue(_) => thread::sleep(INTERVAL),
         }
     }
+}
+
+/// Like [`until`], and says from time to time what it waits for and what it sees.
+pub fn until_saying<T>(
+    what: &str,
+    limit: Duration,
+    interrupt: &Interrupt,
+    progress: &Progress,
+    mut condition: impl FnMut() -> Result<ControlFlow<T, String>>,
+) -> Result<T> {
+    let (mut said, mut said_at) = (None, Instant::now());
+    until(what, limit, interrupt, || {
+        let seen = condition()?;
+        if let ControlFlow::Continue(state) = &seen {
+            let is_news = said.as_ref() != Some(state);
+            let pause = if is_news { BETWEEN_NEWS } else { BETWEEN_REPEATS };
+            if said_at.elapsed() >= pause {
+                progress.say(format_args!("waiting for {what}: {state}"));
+                (said, said_at) = (Some(state.clone()), Instant::now());
+            }
+        }
+        Ok(seen)
+    })
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ pub fn interface_index(lab: &LabDescription, node: &NodeDescription) -> Result<u
     });
     index.ok_or_else(|| LabError::WrongState {
         what: format!("interface {INTERFACE} on \"{}\" of lab {}", node.name, lab.lab_id.short()),
-        state: "missing, or without an address",
+        state: "missing, or without an address".to_owned(),
     })
 }
 

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Between two looks at an interface that is as it should be.
-const DRIFT_INTERVAL: Duration = Duration::from_secs(30);
+const DRIFT_INTERVAL: Duration = Duration::from_secs(10);
 /// Between two reports when nothing changes.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a bookmark may wait to be saved and acknowledged.
@@ -76,7 +76,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<Exit, RunError
     // The last good state first: it needs no control plane and no certificate.
     if let Some(state) = view.current() {
         pass = reconciler.pass(&state.membership, node.node_id).await;
-        log_pass(&pass, &[]);
+        pass.log(&[]);
         settle(&pass, &mut timers, &mut backoff);
     }
     let certificate = folder.certificate()?;
@@ -287,7 +287,7 @@ impl Agent {
         // Without a state there is nothing to make true, and the interface is left alone.
         let Some(state) = self.view.current() else { return };
         let pass = self.reconciler.pass(&state.membership, self.node.node_id).await;
-        log_pass(&pass, &self.pass.problems);
+        pass.log(&self.pass.problems);
         let index = |pass: &Pass| pass.observation.as_ref().map(|found| found.index);
         if index(&pass) != index(&self.pass)
             && let Some(probe) = &self.probe
@@ -313,6 +313,10 @@ impl Agent {
             self.ready = true;
             let peers = state.membership.members.len().saturating_sub(1);
             sextant_daemon::readiness::ready(&format!("{peers} peers"));
+        } else if self.pass.blocked && !self.ready {
+            // A restart would not help: the service manager must not wait for what cannot come.
+            self.ready = true;
+            sextant_daemon::readiness::ready("waits for a person: see the log");
         }
     }
 
@@ -395,16 +399,5 @@ fn settle(pass: &Pass, timers: &mut Timers, backoff: &mut Duration) {
     } else {
         timers.set(Due::Reconcile, *backoff);
         *backoff = (*backoff * 2).min(DRIFT_INTERVAL);
-    }
-}
-
-/// A problem that lasts is logged once.
-fn log_pass(pass: &Pass, known: &[String]) {
-    for problem in pass.problems.iter().filter(|problem| !known.contains(problem)) {
-        tracing::error!(%problem, "the interface is not as it should be");
-    }
-    if pass.steps > 0 && pass.complete {
-        let peers = pass.observation.as_ref().map_or(0, |found| found.interface.peers.len());
-        tracing::info!(steps = pass.steps, peers, "the interface was changed");
     }
 }

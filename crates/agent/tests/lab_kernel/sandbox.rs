@@ -25,6 +25,8 @@ pub const ME: NodeId = NodeId(Uuid::from_u128(1));
 pub const PEER: NodeId = NodeId(Uuid::from_u128(2));
 pub const PEER_OVERLAY: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 2, 0, 0, 0, 1);
 
+pub const KEY_FILE: &str = "/run/wireguard.key";
+
 const INSIDE: &str = "LAB_KERNEL_INSIDE";
 const LIMIT: Duration = Duration::from_secs(15);
 
@@ -88,7 +90,7 @@ impl Sandbox {
             listen_port: 51820,
             implementation: ImplementationChoice::Auto,
         };
-        Reconciler::new(&config, self.own.clone()).expect("reconciler")
+        Reconciler::new(&config, self.own.clone(), KEY_FILE.into()).expect("reconciler")
     }
 
     /// The node under test and the peer.

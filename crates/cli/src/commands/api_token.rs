@@ -73,8 +73,14 @@ pub async fn run(
             output.show(&tokens, |tokens| listing(tokens, now))?;
         }
         ApiTokenCommand::Revoke { id } => {
-            connect(globals).await?.revoke_api_token(*id).await?;
+            let client = connect(globals).await?;
+            // Read first: it may be the token that this command asks with.
+            let tokens = if output.json { lookup::api_tokens(&client).await? } else { Vec::new() };
+            client.revoke_api_token(*id).await?;
             output.note(&format!("API token {id} revoked"));
+            if let Some(token) = tokens.into_iter().find(|token| token.id == *id) {
+                output.json_line(&ApiToken { revoked: true, ..token })?;
+            }
         }
     }
     Ok(Exit::Success)

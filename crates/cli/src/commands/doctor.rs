@@ -28,7 +28,7 @@ pub struct DoctorArgs {}
 
 /// Examines and tells.
 pub async fn run(_: &DoctorArgs, globals: &Globals, output: &Output) -> Result<Exit, Failure> {
-    let examination = examine(globals).await;
+    let examination = examine(globals, output).await;
     output.show(&examination, described)?;
     Ok(examination.exit())
 }

@@ -2,7 +2,7 @@
 
 mod line;
 
-use clap::Args;
+use clap::{Args, builder::PossibleValuesParser};
 use sextant_api::{
     Client, Frame,
     follow::{Item, follow},
@@ -17,7 +17,7 @@ use crate::{
     exit::{Exit, Failure},
     output::Output,
 };
-use line::{Names, event_type};
+use line::{EVENT_TYPES, Names, event_type};
 
 /// Events shown unless the operator says otherwise.
 const DEFAULT_LIMIT: u64 = 100;
@@ -55,7 +55,7 @@ pub struct EventsArgs {
     #[arg(long)]
     pub follow: bool,
     /// Only events of this type; repeat it for several
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = PossibleValuesParser::new(EVENT_TYPES))]
     pub types: Vec<String>,
 }
 

@@ -107,6 +107,9 @@ pub async fn run(
             }
             client.delete_network(id, found.etag.as_deref()).await?;
             output.note(&format!("network \"{name}\" deleted"));
+            if output.json {
+                output.json_line(&found.value)?;
+            }
         }
     }
     Ok(Exit::Success)

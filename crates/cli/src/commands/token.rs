@@ -8,6 +8,7 @@ use sextant_api::{
     resource::{
         enrolment::{EnrolmentToken, EnrolmentTokenPhase, NewEnrolmentToken},
         network::Network,
+        node::NodePhase,
     },
 };
 use sextant_model::{DnsLabel, EnrolmentTokenId, NodeRole, Timestamp};
@@ -76,6 +77,7 @@ pub async fn run(
             let (node_name, roles) = (node.clone(), roles.clone());
             let expires_in = expires_in.as_secs();
             let new = NewEnrolmentToken { network_id, node_name, roles, expires_in };
+            warn_of_namesake(&client, &new, output).await?;
             create(&client, &new, file, output).await?;
         }
         TokenCommand::List => {
@@ -86,11 +88,75 @@ pub async fn run(
             output.show(&tokens, |tokens| listing(tokens, &networks, now))?;
         }
         TokenCommand::Revoke { id } => {
-            connect(globals).await?.revoke_enrolment_token(*id).await?;
-            output.note(&format!("enrolment token {id} revoked"));
+            let client = connect(globals).await?;
+            revoke(&client, *id, output).await?;
         }
     }
     Ok(Exit::Success)
+}
+
+/// A node that has the name already makes the token useless for now, which the machine would learn
+/// first.
+async fn warn_of_namesake(
+    client: &Client,
+    new: &NewEnrolmentToken,
+    output: &Output,
+) -> Result<(), Failure> {
+    let name = &new.node_name;
+    let nodes = lookup::nodes(client).await?;
+    let namesake =
+        nodes.iter().find(|node| node.name == *name && node.network_id == new.network_id);
+    if let Some(node) = namesake {
+        let until = match node.phase {
+            NodePhase::Active => format!("removed (`sextant node remove {}`)", node.id),
+            NodePhase::Withdrawn | NodePhase::Released => "gone; it is leaving".into(),
+        };
+        output.notice(&format!(
+            "warning: a node \"{name}\" exists in this network; enrolment is refused until it is {until}"
+        ));
+    }
+    Ok(())
+}
+
+/// Withdraws a token that can still be used. Taking back one that was used would change nothing:
+/// the node is there.
+async fn revoke(client: &Client, id: EnrolmentTokenId, output: &Output) -> Result<(), Failure> {
+    let tokens = lookup::enrolment_tokens(client).await?;
+    let found = tokens.into_iter().find(|token| token.id == id);
+    let Some(mut token) = found else {
+        return Err(Failure::NotFound(format!(
+            "there is no enrolment token {id}; `sextant token list` shows all"
+        )));
+    };
+    let said = match token.phase {
+        EnrolmentTokenPhase::Used => return Err(used(client, &token).await?),
+        EnrolmentTokenPhase::Revoked => "was revoked already",
+        EnrolmentTokenPhase::Open => {
+            client.revoke_enrolment_token(id).await?;
+            token.phase = EnrolmentTokenPhase::Revoked;
+            "revoked"
+        }
+    };
+    output.note(&format!("enrolment token {id} {said}"));
+    if output.json { output.json_line(&token) } else { Ok(()) }
+}
+
+/// Why a used token cannot be revoked, and what may be meant instead.
+async fn used(client: &Client, token: &EnrolmentToken) -> Result<Failure, Failure> {
+    let name = &token.node_name;
+    let active = match token.node_id {
+        Some(id) => client.node(id).await?.value.phase == NodePhase::Active,
+        None => false,
+    };
+    let rest = if active {
+        format!("use `sextant node remove {name}`")
+    } else {
+        "that node leaves or has left, so there is nothing to take back".into()
+    };
+    Ok(Failure::Conflict(format!(
+        "enrolment token {} was already used by node {name}; {rest}",
+        token.id
+    )))
 }
 
 async fn create(

@@ -6,7 +6,8 @@ use sextant_api::resource::{
     node::NodePhase,
     status::{NodeStatus, Status},
 };
-use sextant_model::{NetworkId, Timestamp, mtu};
+use sextant_model::{DnsLabel, NetworkId, Timestamp, mtu};
+use url::Url;
 
 use super::{Check, Finding, local::ends};
 use crate::{
@@ -20,6 +21,9 @@ const SKEW_LIMIT_MS: i64 = 2000;
 /// Seconds of life under which a node's certificate should long have been renewed: it lives three
 /// days, and agents renew it when less than a third of that is left.
 const NODE_CERTIFICATE_NOTICE_S: i64 = 12 * 3600;
+
+/// What networks are called, as far as that is known.
+pub type NetworkNames = BTreeMap<NetworkId, DnsLabel>;
 
 /// The clock here against that of the control plane, which said `theirs` at some moment between
 /// the other two.
@@ -53,7 +57,7 @@ pub fn server_certificate(url: &str, begin: i64, end: i64, now: Timestamp) -> Ve
 }
 
 /// Whether all that answered speak of the same log.
-pub fn replicas_agree(replicas: &[(String, Status)]) -> Check {
+pub fn replicas_agree(replicas: &[(Url, Status)]) -> Check {
     let epochs: BTreeSet<String> =
         replicas.iter().map(|(_, status)| status.epoch.to_string()).collect();
     let versions: BTreeSet<&str> =
@@ -145,7 +149,9 @@ fn active(node: &NodeStatus, status: &Status, name: &str) -> Vec<Finding> {
         }
     }
     if let Some(report) = &node.report {
-        if report.mtu < mtu::MINIMUM {
+        if report.mtu == 0 {
+            // It has no interface; its problems, below, say why.
+        } else if report.mtu < mtu::MINIMUM {
             find(
                 format!("its overlay MTU is {}, and IPv6 needs {}", report.mtu, mtu::MINIMUM),
                 "raise the MTU of its underlay to at least 1360",
@@ -181,11 +187,12 @@ fn leaving(node: &NodeStatus, status: &Status, name: &str) -> Option<Finding> {
     })
 }
 
-/// Whether the nodes of each network agree on the MTU.
-pub fn mtus(status: &Status) -> Check {
+/// Whether the nodes of each network agree on the MTU. A node without an interface, which reports
+/// MTU 0, has no say.
+pub fn mtus(status: &Status, names: &NetworkNames) -> Check {
     let mut by_network: BTreeMap<NetworkId, BTreeMap<u32, Vec<&str>>> = BTreeMap::new();
     for node in status.nodes.iter().filter(|node| is_active(node)) {
-        if let Some(report) = &node.report {
+        if let Some(report) = node.report.as_ref().filter(|report| report.mtu != 0) {
             let mtus = by_network.entry(node.node.network_id).or_default();
             mtus.entry(report.mtu).or_default().push(node.node.name.as_str());
         }
@@ -195,7 +202,9 @@ pub fn mtus(status: &Status) -> Check {
             mtus.iter().map(|(mtu, names)| format!("{mtu} on {}", names.join(", "))).collect();
         Finding::new(
             format!("overlay MTUs differ: {}", groups.join("; ")),
-            format!("network {id}"),
+            names
+                .get(&id)
+                .map_or_else(|| format!("network {id}"), |name| format!("network {name}")),
             "give the nodes' underlays the same MTU; until then large packets to the narrower \
              nodes depend on path MTU discovery",
         )

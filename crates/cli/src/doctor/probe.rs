@@ -12,7 +12,12 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
-use super::{Check, Finding, checks, local};
+use super::{
+    Check, Finding,
+    checks::{self, NetworkNames},
+    local,
+};
+use crate::{lookup, output::Output};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -31,25 +36,33 @@ pub fn now() -> Timestamp {
 }
 
 /// Looks at the control plane at `url`, layer by layer, as far as it gets.
-pub async fn replica(url: &Url, credentials: &Credentials) -> (Vec<Check>, Option<Status>) {
+pub async fn replica(
+    url: &Url,
+    credentials: &Credentials,
+    output: &Output,
+) -> (Vec<Check>, Option<Status>) {
     let mut checks = Vec::new();
-    let addresses = match resolve(url).await {
+    let resolved = output.patiently(&format!("resolving the name of {url}"), resolve(url)).await;
+    let addresses = match resolved {
         Ok(addresses) => {
             checks.push(Check::new(format!("name of {url}"), []));
             addresses
         }
         Err(finding) => return (vec![Check::new(format!("name of {url}"), [finding])], None),
     };
-    let (tcp, findings) = connect(url, &addresses).await;
+    let connected = connect(url, &addresses);
+    let (tcp, findings) = output.patiently(&format!("connecting to {url}"), connected).await;
     checks.push(Check::new(format!("connection to {url}"), findings));
     let (Some(tcp), Some(ca)) = (tcp, &credentials.ca) else { return (checks, None) };
 
-    let findings = certificate(url, tcp, ca).await;
+    let shown = certificate(url, tcp, ca);
+    let findings = output.patiently(&format!("waiting for the certificate of {url}"), shown).await;
     checks.push(Check::new(format!("certificate of {url}"), findings));
     let Some(token) = &credentials.token else { return (checks, None) };
 
     let asked_at = now();
-    let answer = ask(url, ca, token).await;
+    let asked = ask(url, ca, token);
+    let answer = output.patiently(&format!("waiting for the status from {url}"), asked).await;
     let answered_at = now();
     let findings = answer.as_ref().err().map(|error| refused(url, error));
     checks.push(Check::new(format!("answer of {url}"), findings));
@@ -171,12 +184,25 @@ fn untrusted(place: &str, reason: &CertificateError) -> Finding {
 }
 
 async fn ask(url: &Url, ca: &str, token: &str) -> Result<Status, ClientError> {
-    let config = ClientConfig {
+    client(url, ca, token)?.status().await
+}
+
+fn client(url: &Url, ca: &str, token: &str) -> Result<Client, ClientError> {
+    Client::new(ClientConfig {
         api_urls: vec![url.clone()],
         trust: Trust::Ca(ca.to_owned()),
         auth: Auth::Token(token.to_owned()),
+    })
+}
+
+/// What the networks are called. Only findings get better by it, so no answer is no error.
+pub async fn network_names(url: &Url, credentials: &Credentials) -> NetworkNames {
+    let (Some(ca), Some(token)) = (&credentials.ca, &credentials.token) else {
+        return NetworkNames::new();
     };
-    Client::new(config)?.status().await
+    let Ok(client) = client(url, ca, token) else { return NetworkNames::new() };
+    let networks = lookup::networks(&client).await.unwrap_or_default();
+    networks.into_iter().map(|network| (network.id, network.name)).collect()
 }
 
 fn refused(url: &Url, error: &ClientError) -> Finding {

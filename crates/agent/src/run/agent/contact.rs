@@ -84,7 +84,11 @@ impl Agent {
         let listen_port = self.config.wireguard.listen_port;
         match self.config.endpoint {
             Some(wanted) if wanted != own.endpoint => {
-                tracing::info!(before = %own.endpoint, now = %wanted, "the endpoint changes");
+                tracing::warn!(
+                    configured = %wanted, control_plane = %own.endpoint,
+                    "the control plane knows another endpoint than the configuration, which wins; \
+                     take endpoint out of the configuration for `sextant node set-endpoint` to last"
+                );
                 self.background.move_to(self.client.clone(), wanted);
             }
             None if own.endpoint.port() != listen_port => {

@@ -74,6 +74,23 @@ impl Names {
     }
 }
 
+/// The words in `event_type` that there are.
+pub const EVENT_TYPES: [&str; 13] = [
+    "network-created",
+    "network-renamed",
+    "network-deleted",
+    "enrolment-token-created",
+    "enrolment-token-used",
+    "enrolment-token-revoked",
+    "node-enrolled",
+    "node-endpoint-changed",
+    "node-certificate-issued",
+    "node-withdrawn",
+    "node-released",
+    "api-token-created",
+    "api-token-revoked",
+];
+
 /// The word in the event's `event_type`.
 pub fn event_type(event: &Event) -> String {
     event.body.to_columns().map_or_else(|_| "?".into(), |(event_type, _)| event_type)
@@ -158,6 +175,15 @@ mod tests {
             actor_id: ActorId::SYSTEM,
             body,
         }
+    }
+
+    #[test]
+    fn the_known_types_are_those_of_the_log() {
+        let error = EventBody::from_columns("comet-landed", serde_json::json!({}));
+        let error = error.expect_err("unknown").to_string();
+        // What does not know a word lists those it knows, in backticks, the unknown one first.
+        let known: Vec<&str> = error.split('`').skip(1).step_by(2).skip(1).collect();
+        assert_eq!(known, EVENT_TYPES, "{error}");
     }
 
     #[test]

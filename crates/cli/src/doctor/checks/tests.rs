@@ -5,11 +5,15 @@ fn later(milliseconds: i64) -> Timestamp {
     Timestamp(now().0 + time::Duration::milliseconds(milliseconds))
 }
 
+fn names() -> NetworkNames {
+    [(NetworkId(uuid::Uuid::from_u128(1)), DnsLabel::new("mesh").expect("label"))].into()
+}
+
 #[test]
 fn a_healthy_mesh_has_no_findings() {
     let status = healthy(4);
     let checks = status.nodes.iter().map(|one| node(one, &status));
-    for check in checks.chain([mtus(&status), projections("url", &status)]) {
+    for check in checks.chain([mtus(&status, &names()), projections("url", &status)]) {
         assert_eq!(check.findings, [], "{}", check.name);
     }
 }
@@ -76,11 +80,25 @@ fn what_is_just_within_bounds_is_no_finding() {
 fn differing_mtus_are_named_per_network() {
     let mut status = healthy(3);
     report(&mut status, 2).mtu = 8920;
-    let findings = mtus(&status).findings;
+    let findings = mtus(&status, &names()).findings;
     assert_eq!(findings.len(), 1);
     assert_eq!(findings[0].what, "overlay MTUs differ: 1420 on n1, n2; 8920 on n3");
+    assert_eq!(findings[0].place, "network mesh");
+    let unnamed = mtus(&status, &NetworkNames::new()).findings;
+    assert!(unnamed[0].place.starts_with("network 00000000-"), "{unnamed:?}");
     status.nodes[2].node.network_id = NetworkId(uuid::Uuid::from_u128(2));
-    assert_eq!(mtus(&status).findings, [], "another network may have another MTU");
+    assert_eq!(mtus(&status, &names()).findings, [], "another network may have another MTU");
+}
+
+#[test]
+fn a_node_without_an_interface_has_problems_but_no_mtu() {
+    let mut status = healthy(3);
+    report(&mut status, 0).mtu = 0;
+    report(&mut status, 0).problems.push("cannot make the interface".into());
+    let findings = node(&status.nodes[0], &status).findings;
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].what.contains("cannot make the interface"), "{findings:?}");
+    assert_eq!(mtus(&status, &names()).findings, []);
 }
 
 #[test]
@@ -126,7 +144,7 @@ fn replicas_of_different_logs_or_versions_are_found() {
         let mut status = healthy(1);
         status.epoch = sextant_model::Epoch(uuid::Uuid::from_u128(epoch));
         status.version = version.into();
-        (format!("https://cp{epoch}"), status)
+        (Url::parse(&format!("https://cp{epoch}")).expect("URL"), status)
     };
     assert_eq!(replicas_agree(&[answer(1, "1"), answer(1, "1")]).findings, []);
     assert_eq!(replicas_agree(&[answer(1, "1"), answer(2, "1")]).findings.len(), 1);
