@@ -183,12 +183,10 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Whether sending it twice does what sending it once does.
+    /// Whether sending it twice does and answers what sending it once does. `If-Match` is not
+    /// enough: the repeat of a change that was made is answered with "somebody changed it".
     fn is_repeatable(&self) -> bool {
-        self.repeatable
-            || self.method.is_safe()
-            || self.if_match.is_some()
-            || self.idempotency_key.is_some()
+        self.repeatable || self.method.is_safe() || self.idempotency_key.is_some()
     }
 
     /// Doing it twice is harmless by itself.

@@ -156,7 +156,9 @@ fn active(node: &NodeStatus, status: &Status, name: &str) -> Vec<Finding> {
                 format!("its overlay MTU is {}, and IPv6 needs {}", report.mtu, mtu::MINIMUM),
                 "raise the MTU of its underlay to at least 1360",
             );
-        } else if report.mtu.saturating_add(mtu::OVERHEAD) > report.underlay_mtu {
+        } else if report.underlay_mtu > 0
+            && report.mtu.saturating_add(mtu::OVERHEAD) > report.underlay_mtu
+        {
             find(
                 format!(
                     "its overlay MTU {} does not fit into its underlay MTU {}",
