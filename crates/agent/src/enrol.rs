@@ -30,7 +30,7 @@ use crate::{
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Problems that no repetition cures, besides those of the token.
-const FINAL: [&str; 3] = ["endpoint-unusable", "name-taken", "node-left"];
+const FINAL: [&str; 4] = ["endpoint-unusable", "key-taken", "name-taken", "node-left"];
 /// What the pinned verifier's refusal says, and what rustls puts in front of it.
 const WRONG_CA: &str = "CA fingerprint";
 const RUSTLS_PREFIX: &str = "unexpected error: ";

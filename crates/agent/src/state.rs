@@ -98,10 +98,8 @@ pub enum StateError {
     Key(#[from] KeyError),
 }
 
-const REMEDY_KEY: &str =
-    "restore it from a backup, or remove the node, empty the state folder and enrol with a new token";
-const REMEDY_CERTIFICATE: &str =
-    "restore them from a backup, or remove the node, empty the state folder and enrol with a new token";
+const REMEDY_KEY: &str = "restore it from a backup, or remove the node, empty the state folder and enrol with a new token";
+const REMEDY_CERTIFICATE: &str = "restore them from a backup, or remove the node, empty the state folder and enrol with a new token";
 const REMEDY_NODE: &str =
     "restore it from a backup, or delete it and enrol again with the same token and keys";
 
@@ -215,7 +213,8 @@ impl StateFolder {
 
     /// The certificate, the CA and the client key, each readable, do not work together.
     pub fn unusable_identity(&self, reason: impl ToString) -> StateError {
-        let reason = format!("ca.crt, client.crt and client.key cannot be used: {}", reason.to_string());
+        let reason =
+            format!("ca.crt, client.crt and client.key cannot be used: {}", reason.to_string());
         damaged(self.path.clone(), reason, REMEDY_CERTIFICATE)
     }
 

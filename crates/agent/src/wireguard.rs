@@ -311,11 +311,10 @@ fn plain(endpoint: SocketAddr) -> SocketAddr {
 impl WireGuardError {
     /// Whether the name belongs to somebody else; waiting does not change that.
     pub fn is_taken(&self) -> bool {
-        let Self::Foreign(_) | Self::Occupied(_) | Self::Orphaned(_) | Self::Elsewhere(_) = self
-        else {
-            return false;
-        };
-        true
+        matches!(
+            self,
+            Self::Foreign(_) | Self::Occupied(_) | Self::Orphaned(_) | Self::Elsewhere(_)
+        )
     }
 
     /// Whether WireGuard answered, and said no.

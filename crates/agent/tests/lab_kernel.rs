@@ -2,6 +2,8 @@
 //! that is set up with `ip` and `wg` alone. Each test runs in network, mount and process
 //! namespaces of its own, so nothing of the machine is touched and nothing is left behind.
 
+#[path = "lab_kernel/running.rs"]
+mod running;
 #[path = "lab_kernel/sandbox.rs"]
 mod sandbox;
 
@@ -9,6 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use sandbox::{PEER, PEER_OVERLAY, Sandbox, ip, run, wait_for};
 use sextant_agent::{
+    key::PrivateKey,
     probe::{self, Targets},
     reconcile::{Pass, Reconciler},
 };
@@ -24,9 +27,12 @@ async fn good(reconciler: &mut Reconciler, membership: &Membership) -> Pass {
     pass
 }
 
-/// One pass changes something, the next one nothing.
+/// One pass repairs what somebody else did, the next one finds nothing to do.
 async fn repaired(reconciler: &mut Reconciler, membership: &Membership, what: &str) {
-    assert_ne!(good(reconciler, membership).await.steps, 0, "{what}");
+    let pass = good(reconciler, membership).await;
+    assert_ne!(pass.steps, 0, "{what}");
+    assert!(pass.drift.is_drift(), "{what}");
+    assert_eq!(pass.drift, pass.done, "{what}: all of it was drift");
     assert_eq!(good(reconciler, membership).await.steps, 0, "{what}: the second pass");
 }
 
@@ -62,7 +68,8 @@ fn a_pair_talks_and_drift_is_repaired() {
 
         let key = sandbox.peer_key().to_string();
         run("wg", &["set", INTERFACE, "peer", &key, "remove"]);
-        repaired(&mut reconciler, &membership, "peer").await;
+        let pass = good(&mut reconciler, &membership).await;
+        assert_eq!(pass.drift.to_string(), "peer-added=1");
         let stranger = run("wg", &["genkey"]);
         let stranger = sandbox::public(&stranger);
         run("wg", &["set", INTERFACE, "peer", &stranger, "allowed-ips", "fd00:0:0:9::/64"]);
@@ -103,7 +110,9 @@ fn members_come_move_and_go_without_touching_the_others() {
 
         let third = sandbox::member(3, sandbox::key(3));
         membership.members.insert(third.node_id, third.clone());
-        assert_eq!(good(&mut reconciler, &membership).await.steps, 1, "one new peer, one step");
+        let pass = good(&mut reconciler, &membership).await;
+        assert_eq!(pass.done.to_string(), "peer-added=1", "one new peer, one step");
+        assert!(!pass.drift.is_drift(), "the membership changed: {}", pass.drift);
         let moved = "[fd5e:1::33]:1234".parse().expect("endpoint");
         membership.members.get_mut(&third.node_id).expect("third").endpoint = moved;
         assert_eq!(good(&mut reconciler, &membership).await.steps, 1, "moved");
@@ -176,7 +185,34 @@ fn what_belongs_to_others_is_left_alone_and_named() {
         assert!(pass.problems[0].contains("another interface has a route"), "{:?}", pass.problems);
         assert!(ip(&["-6", "route", "show", "fd00::/48"]).contains("dev eth0"));
         ip(&["-6", "route", "del", "fd00::/48", "dev", "eth0"]);
-        repaired(&mut reconciler, &membership, "route").await;
+        let pass = good(&mut reconciler, &membership).await;
+        assert_eq!(pass.done.to_string(), "route-added=1");
+        assert!(!pass.drift.is_drift(), "it was never there: {}", pass.drift);
+    });
+}
+
+#[test]
+fn another_key_than_the_nodes_touches_nothing_and_is_named() {
+    let name = "another_key_than_the_nodes_touches_nothing_and_is_named";
+    Sandbox::enter(name, async |sandbox: Sandbox| {
+        let membership = sandbox.membership();
+        good(&mut sandbox.reconciler(), &membership).await;
+        sandbox.ping_from_peer("fd00:0:0:1::1").await;
+        let before = run("wg", &["showconf", INTERFACE]);
+
+        let mut swapped = sandbox::reconciler_with(PrivateKey::generate(&SystemEntropy));
+        for _ in 0..2 {
+            let pass = swapped.pass(&membership, sandbox::ME).await;
+            assert!(pass.blocked && !pass.complete && pass.steps == 0);
+            assert!(pass.observation.is_some(), "it is still reported");
+            assert!(pass.problems[0].contains(sandbox::KEY_FILE), "{:?}", pass.problems);
+            assert!(pass.problems[0].contains("restore the key"), "{:?}", pass.problems);
+        }
+        assert_eq!(run("wg", &["showconf", INTERFACE]), before);
+        sandbox.ping_from_peer("fd00:0:0:1::1").await;
+        ip(&["link", "del", INTERFACE]);
+        assert!(swapped.pass(&membership, sandbox::ME).await.observation.is_none());
+        good(&mut sandbox.reconciler(), &membership).await;
     });
 }
 

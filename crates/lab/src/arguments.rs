@@ -27,6 +27,7 @@ Examples:
   sextant-lab stop postgres             take the database away; the mesh goes on
   sextant-lab kill n2                   kill the agent of n2; WireGuard stays
   sextant-lab start n2                  start it again
+  eval \"$(sextant-lab env)\"             let `sextant` talk to the lab
   sextant-lab down                      remove everything that `up` made";
 
 /// The commands.
@@ -59,7 +60,8 @@ pub enum Action {
         /// Its name; the next of n1, n2 and so on if absent
         name: Option<String>,
     },
-    /// Remove a node: wait until all others have dropped it, then take its host away
+    /// Remove a node: wait until all others have dropped it, then take its host away. Of a node
+    /// that has left already only the host is taken away
     #[command(after_help = "Example: sextant-lab remove-node n3")]
     RemoveNode {
         /// Its name
@@ -68,19 +70,25 @@ pub enum Action {
     /// Ask a daemon to end; namespaces and WireGuard stay
     #[command(after_help = "Example: sextant-lab stop c1")]
     Stop(DaemonArguments),
-    /// Start a daemon that was stopped or killed
+    /// Start a daemon that was stopped or killed; exit code 1 if it ends at once, or if a replica
+    /// does not get ready
     #[command(after_help = "Example: sextant-lab start postgres")]
     Start(DaemonArguments),
     /// Kill a daemon without asking (SIGKILL); namespaces and WireGuard stay
     #[command(after_help = "Example: sextant-lab kill n2")]
     Kill(DaemonArguments),
-    /// Show every daemon and what the control plane knows of the nodes
+    /// Print the variables that let `sextant` talk to the lab, as a shell reads them
+    #[command(after_help = "Example: eval \"$(sextant-lab env)\" && sextant status")]
+    Env,
+    /// Show every daemon and what the control plane knows of the nodes; exit code 0 if all daemons
+    /// run, agents of nodes that have left aside, 1 otherwise
     Status {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Ping every ordered pair of nodes over the mesh; exit code 1 if a pair does not answer
+    /// Ping every ordered pair of nodes over the mesh; exit code 1 if a pair does not answer. Nodes
+    /// that have left do not count
     Ping {
         /// Print JSON
         #[arg(long)]

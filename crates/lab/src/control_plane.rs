@@ -20,7 +20,7 @@ use crate::{
     postgres::{self, PostgresOptions, SUPERUSER, ScratchPostgres},
     process::{Daemon, MARK},
     underlay,
-    wait::until,
+    wait::until_saying,
 };
 
 /// The database, and the role as which the replicas use it.
@@ -33,6 +33,8 @@ const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 const LOWEST_PORT: u16 = 10_000;
 const MOST_TRIES: u16 = 50;
 const READY_LIMIT: Duration = Duration::from_secs(30);
+/// How long a replica may say by itself what it lacks while there is no database.
+const NO_DATABASE_LIMIT: Duration = Duration::from_secs(3);
 
 impl Lab {
     /// Starts Postgres, with the data it had before if there are any.
@@ -142,7 +144,10 @@ impl Lab {
         let log = self.directory.log(&replica.name);
         let url = replica.api_url.clone();
         let operator = Operator::new(vec![url], &lab.ca_file, &lab.admin_token_file)?;
-        until(&what, READY_LIMIT, &self.interrupt, || {
+        let has_database = lab.postgres_pid.is_some_and(|pid| lab.lab_id.marks(pid));
+        let limit = if has_database { READY_LIMIT } else { NO_DATABASE_LIMIT };
+        let ready = format!("{what} to be ready");
+        let outcome = until_saying(&ready, limit, &self.interrupt, &self.progress, || {
             if !lab.lab_id.marks(pid) {
                 let (what, log) = (what.clone(), log.clone());
                 return Err(LabError::Died { what, tail: tail(&log, 15), log });
@@ -151,6 +156,15 @@ impl Lab {
                 Ok(()) => ControlFlow::Break(()),
                 Err(error) => ControlFlow::Continue(error.to_string()),
             })
+        });
+        outcome.map_err(|error| match error {
+            LabError::Timeout { limit, state, .. } => {
+                let start = self.directory.hint("start postgres");
+                let remedy = format!("{state}; Postgres is not running, {start} starts it");
+                let state = if has_database { state } else { remedy };
+                LabError::NotReady { what: what.clone(), limit, state }
+            }
+            other => other,
         })
     }
 
@@ -185,9 +199,9 @@ impl Lab {
         let host = known.ok().and_then(|url| {
             url.query_pairs().find(|(key, _)| key == "host").map(|(_, host)| host.into_owned())
         });
-        let host = host.ok_or(LabError::WrongState {
+        let host = host.ok_or_else(|| LabError::WrongState {
             what: "Postgres".to_owned(),
-            state: "not running; run `sextant-lab start postgres`",
+            state: format!("not running; run {}", self.directory.hint("start postgres")),
         })?;
         Ok(postgres::url(host.as_ref(), database, user))
     }

@@ -201,6 +201,22 @@ impl LabDescription {
         Host { name: node.name.clone(), holder: node.pids.holder, mode: self.mode }
     }
 
+    /// The environment in which `sextant` talks to the lab as its first administrator.
+    pub fn environment(&self) -> [(&'static str, String); 3] {
+        let urls: Vec<&str> = self.api_urls.iter().map(Url::as_str).collect();
+        let path = |path: &Path| path.to_string_lossy().into_owned();
+        [
+            ("SEXTANT_API_URLS", urls.join(",")),
+            ("SEXTANT_TOKEN_FILE", path(&self.admin_token_file)),
+            ("SEXTANT_CA_FILE", path(&self.ca_file)),
+        ]
+    }
+
+    pub(crate) fn no_replica(&self, name: &str) -> LabError {
+        let known = self.replicas.iter().map(|replica| replica.name.clone());
+        unknown("replica", name, known.collect())
+    }
+
     /// An error unless a daemon has that name: `postgres`, or that of its host.
     pub fn check_daemon(&self, name: &str) -> Result<()> {
         let replicas = self.replicas.iter().map(|replica| replica.name.as_str());

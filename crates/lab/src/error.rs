@@ -110,7 +110,7 @@ pub enum LabError {
     /// Nothing of that kind and name exists.
     #[error("no {kind} \"{name}\" in this lab; there are: {known}")]
     Unknown {
-        /// `host`, `node` or `daemon`.
+        /// `host`, `node`, `replica` or `daemon`.
         kind: &'static str,
         /// The name given.
         name: String,

@@ -1,11 +1,19 @@
 //! A lab that this process may change.
 
-use std::{collections::BTreeMap, net::Ipv6Addr, net::TcpListener, str::FromStr};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{Ipv6Addr, TcpListener},
+    ops::ControlFlow,
+    str::FromStr,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 use sextant_model::{DnsLabel, NetworkId};
 
 use crate::{
+    command::tail,
     description::LabDescription,
     directory::{Claim, LabDirectory},
     error::{LabError, Result},
@@ -17,7 +25,11 @@ use crate::{
     programs::Programs,
     progress::Progress,
     underlay,
+    wait::until,
 };
+
+/// An agent that cannot run at all has ended by then.
+const AGENT_TRIAL: Duration = Duration::from_secs(1);
 
 /// A running lab, claimed by this process. Dropping it leaves everything running.
 #[derive(Debug)]
@@ -48,6 +60,15 @@ impl FromStr for Target {
         Ok(match text {
             "postgres" => Self::Postgres,
             host => Self::Host(host.to_owned()),
+        })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Postgres => "postgres",
+            Self::Host(name) => name,
         })
     }
 }
@@ -133,9 +154,7 @@ impl Lab {
 
     /// Starts a daemon that is not running.
     pub fn start(&mut self, target: &Target) -> Result<()> {
-        if self.pid(target)?.is_some_and(|pid| self.description.lab_id.marks(pid)) {
-            return Err(wrong_state(target, "running already; stop it first"));
-        }
+        self.check_startable(target)?;
         match target {
             Target::Postgres => {
                 self.start_postgres()?;
@@ -144,6 +163,53 @@ impl Lab {
             Target::Host(name) if self.replica_index(name).is_ok() => self.start_replica(name),
             Target::Host(name) => self.start_agent(name),
         }
+    }
+
+    fn check_startable(&self, target: &Target) -> Result<()> {
+        if self.pid(target)?.is_some_and(|pid| self.description.lab_id.marks(pid)) {
+            let stop = self.directory.hint(&format!("stop {target}"));
+            return Err(wrong_state(target, format!("running already; run {stop} first")));
+        }
+        Ok(())
+    }
+
+    /// Like [`Self::start`], and stays until an agent has proved that it does not end at once. A
+    /// daemon that did is an error and not meant to run.
+    pub fn start_and_watch(&mut self, target: &Target) -> Result<()> {
+        self.check_startable(target)?;
+        self.progress.say(format_args!("starting {target}"));
+        let outcome = self.start(target).and_then(|()| self.watch_agent(target));
+        let pid = self.pid(target)?;
+        if outcome.is_err() && pid.is_some_and(|pid| !self.description.lab_id.marks(pid)) {
+            self.forget(target)?;
+        }
+        outcome.inspect(|()| self.progress.say(format_args!("{target} runs")))
+    }
+
+    fn watch_agent(&self, target: &Target) -> Result<()> {
+        let Target::Host(name) = target else { return Ok(()) };
+        // A replica that is ready has proved enough.
+        let Ok(node) = self.description.node(name) else { return Ok(()) };
+        let end = Instant::now() + AGENT_TRIAL;
+        let what = format!("the agent of \"{name}\"");
+        until(&what, 2 * AGENT_TRIAL, &self.interrupt, || {
+            if node.pids.agent.is_some_and(|pid| self.description.lab_id.marks(pid)) {
+                let proved = Instant::now() >= end;
+                return Ok(if proved {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue("it runs".to_owned())
+                });
+            }
+            let what = if node.has_left() {
+                let remove = self.directory.hint(&format!("remove-node {name}"));
+                format!("{what}, which is no member any more ({remove} takes its host away),")
+            } else {
+                what.clone()
+            };
+            let log = self.directory.log(name);
+            Err(LabError::Died { what, tail: tail(&log, 15), log })
+        })
     }
 
     /// Asks a daemon to end and waits until it has.
@@ -184,17 +250,18 @@ impl Lab {
     }
 
     pub(crate) fn node_index(&self, name: &str) -> Result<usize> {
-        let position = self.description.nodes.iter().position(|node| node.name == name);
-        position.ok_or_else(|| self.description.unknown(name))
+        let known = self.description.node(name)?;
+        Ok(self.description.nodes.iter().take_while(|node| node.index != known.index).count())
     }
 
     pub(crate) fn replica_index(&self, name: &str) -> Result<usize> {
         let position = self.description.replicas.iter().position(|replica| replica.name == name);
-        position.ok_or_else(|| self.description.unknown(name))
+        position.ok_or_else(|| self.description.no_replica(name))
     }
 
     fn pid(&self, target: &Target) -> Result<Option<u32>> {
         let lab = &self.description;
+        lab.check_daemon(&target.to_string())?;
         Ok(match target {
             Target::Postgres => lab.postgres_pid,
             Target::Host(name) => match self.replica_index(name) {
@@ -205,9 +272,10 @@ impl Lab {
     }
 
     fn running(&self, target: &Target) -> Result<u32> {
-        self.pid(target)?
-            .filter(|pid| self.description.lab_id.marks(*pid))
-            .ok_or_else(|| wrong_state(target, "not running; start it first"))
+        self.pid(target)?.filter(|pid| self.description.lab_id.marks(*pid)).ok_or_else(|| {
+            let start = self.directory.hint(&format!("start {target}"));
+            wrong_state(target, format!("not running; {start} starts it"))
+        })
     }
 
     fn forget(&mut self, target: &Target) -> Result<()> {
@@ -226,7 +294,7 @@ impl Lab {
     }
 }
 
-fn wrong_state(target: &Target, state: &'static str) -> LabError {
+fn wrong_state(target: &Target, state: String) -> LabError {
     let what = match target {
         Target::Postgres => "Postgres".to_owned(),
         Target::Host(name) => format!("the daemon on \"{name}\""),

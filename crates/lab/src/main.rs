@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use clap::Parser;
 use sextant_lab::{
-    Lab, LabDescription, LabDirectory, Programs, Progress, Size, Target,
+    Lab, LabDescription, LabDirectory, LabError, Programs, Progress, Size, Target,
     bench::{
         join::{self, JoinOptions},
         kill::{self, KillOptions},
@@ -21,6 +21,7 @@ use sextant_lab::{
     ping::{self, ping_all},
     postgres::{PostgresOptions, SHARED, ScratchPostgres},
     process::replace_with,
+    shell,
     status::{LabStatus, aligned},
 };
 
@@ -30,10 +31,22 @@ fn main() -> ExitCode {
     match run(Arguments::parse()) {
         Ok(code) => code,
         Err(error) => {
-            let _ = writeln!(std::io::stderr().lock(), "sextant-lab: {error:#}");
+            let _ = writeln!(std::io::stderr().lock(), "sextant-lab: {}", explained(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes. A lab's error says by itself what caused it.
+fn explained(error: &anyhow::Error) -> String {
+    let mut text = Vec::new();
+    for cause in error.chain() {
+        text.push(cause.to_string());
+        if cause.is::<LabError>() {
+            break;
+        }
+    }
+    text.join(": ")
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -45,7 +58,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Action::AddNode { name } => add_node(directory()?, name.as_deref()),
         Action::RemoveNode { name } => remove_node(directory()?, &name),
         Action::Stop(target) => change(directory()?, &target, Lab::stop),
-        Action::Start(target) => change(directory()?, &target, Lab::start),
+        Action::Start(target) => change(directory()?, &target, Lab::start_and_watch),
+        Action::Env => environment(&directory()?),
         Action::Kill(target) => change(directory()?, &target, Lab::kill),
         Action::Status { json } => status(&directory()?, json),
         Action::Ping { json } => ping(&directory()?, json),
@@ -65,6 +79,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 fn up(directory: LabDirectory, size: Size) -> anyhow::Result<ExitCode> {
     let progress = Progress::start();
+    let was_there = directory.id().is_ok_and(|id| id.is_some());
     let lab = Lab::up(
         directory.clone(),
         Programs::beside_this()?,
@@ -72,13 +87,25 @@ fn up(directory: LabDirectory, size: Size) -> anyhow::Result<ExitCode> {
         Interrupt::never(),
         progress.clone(),
     );
-    let lab = lab.with_context(|| {
-        let path = directory.path().display();
-        format!("the lab is not up; its logs are in {path}/log, `sextant-lab down` removes it")
-    })?;
+    let lab = match lab {
+        Ok(lab) => lab,
+        // Nothing was made, so there is nothing to look at or to remove.
+        Err(error) if was_there || !directory.id().is_ok_and(|id| id.is_some()) => {
+            return Err(error.into());
+        }
+        Err(error) => {
+            let (logs, down) = (directory.path().join("log"), directory.hint("down"));
+            let logs = logs.display();
+            let hint = format!("the lab is not up; its logs are in {logs}, {down} removes it");
+            return Err(anyhow::Error::new(error).context(hint));
+        }
+    };
     let description = lab.directory().description();
     progress.say(format_args!("everything about it is in {}", description.display()));
-    progress.say("try `sextant-lab ping`, `sextant-lab exec n1 -- wg show`, `sextant-lab down`");
+    let [ping, exec, down] = ["ping", "exec n1 -- wg show", "down"].map(|it| directory.hint(it));
+    progress.say(format_args!("try {ping}, {exec}, {down}"));
+    let env = directory.command_line("env");
+    progress.say(format_args!("to point `sextant` at it, run `eval \"$({env})\"`"));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -115,7 +142,7 @@ fn remove_node(directory: LabDirectory, name: &str) -> anyhow::Result<ExitCode> 
     let nodes = u16::try_from(lab.description().nodes.len()).unwrap_or(u16::MAX);
     let limit = Size { nodes, replicas: 1 }.convergence_limit();
     lab.remove_node(&operator, name, limit)?;
-    progress.say(format_args!("{name} is gone and every other node has dropped it"));
+    progress.say(format_args!("{name} is gone"));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -143,45 +170,57 @@ fn change(
     Ok(ExitCode::SUCCESS)
 }
 
-fn status(directory: &LabDirectory, json: bool) -> anyhow::Result<ExitCode> {
-    let status = LabStatus::of(&LabDescription::read(directory)?);
-    if json {
-        print(&serde_json::to_string_pretty(&status)?);
-    } else {
-        print(&aligned(&status.table()));
-        if let Err(reason) = &status.control_plane {
-            print(&format!("\n{reason}"));
-        }
+fn environment(directory: &LabDirectory) -> anyhow::Result<ExitCode> {
+    for (name, value) in LabDescription::read(directory)?.environment() {
+        print(&format!("export {name}={}", shell::word(&value)))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn ping(directory: &LabDirectory, json: bool) -> anyhow::Result<ExitCode> {
-    let lab = LabDescription::read(directory)?;
-    let pings = ping_all(&lab)?;
+fn status(directory: &LabDirectory, json: bool) -> anyhow::Result<ExitCode> {
+    let status = LabStatus::of(&LabDescription::read(directory)?);
     if json {
-        print(&serde_json::to_string_pretty(&pings)?);
+        print(&serde_json::to_string_pretty(&status)?)?;
     } else {
-        print(&aligned(&ping::table(&lab, &pings)));
-        print("round trips in ms");
+        print(&aligned(&status.table()))?;
+        if let Err(reason) = &status.control_plane {
+            print(&format!("\n{reason}"))?;
+        }
     }
-    let complete = lab.nodes.iter().all(|node| node.overlay.is_some());
+    Ok(verdict(status.all_run()))
+}
+
+fn ping(directory: &LabDirectory, json: bool) -> anyhow::Result<ExitCode> {
+    let mut lab = LabDescription::read(directory)?;
+    let mut pings = ping_all(&lab)?;
+    // A node that was removed while its agent was dead does not know that it has left.
+    if pings.iter().any(|ping| ping.rtt_ms.is_none())
+        && let Ok(status) = Operator::of(&lab).and_then(|operator| operator.status())
+    {
+        lab.take_note(&status);
+        let is_member = |name: &String| lab.members().any(|node| node.name == *name);
+        pings.retain(|ping| is_member(&ping.from) && is_member(&ping.to));
+    }
+    if json {
+        print(&serde_json::to_string_pretty(&pings)?)?;
+    } else {
+        print(&aligned(&ping::table(&lab, &pings)))?;
+        print("round trips in ms")?;
+    }
+    let complete = lab.members().all(|node| node.overlay.is_some());
     let answered = pings.iter().all(|ping| ping.rtt_ms.is_some());
     Ok(verdict(complete && answered))
 }
 
 fn logs(directory: &LabDirectory, host: &str) -> anyhow::Result<ExitCode> {
     let lab = LabDescription::read(directory)?;
-    if host != "postgres" {
-        lab.host(host)?;
-    }
+    lab.check_daemon(host)?;
     let path = directory.log(host);
     let mut log = std::fs::File::open(&path)
         .with_context(|| format!("cannot open the log \"{}\"", path.display()))?;
-    match std::io::copy(&mut log, &mut std::io::stdout().lock()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    let mut out = std::io::stdout().lock();
+    written(std::io::copy(&mut log, &mut out).and_then(|_| out.flush()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs a command with a Postgres that all tests it runs may share.
@@ -207,6 +246,16 @@ fn with_scratch_postgres(
 }
 
 /// One line or more on stdout. A reader who has gone, such as `head`, is no error.
-fn print(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    written(writeln!(out, "{text}").and_then(|()| out.flush()))
+}
+
+fn written(result: std::io::Result<()>) -> anyhow::Result<()> {
+    match result {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to stdout")
+        }
+        _ => Ok(()),
+    }
 }

@@ -88,10 +88,15 @@ impl Operator {
         Ok(self.ask(action, self.client.create_network(&new, Some(key)))?.value.id)
     }
 
+    /// The node of that name that has not been released, if there is one.
+    pub fn find_node(&self, name: &str) -> Result<Option<Node>> {
+        let mut known = self.status()?.nodes.into_iter().map(|status| status.node);
+        Ok(known.find(|node| node.name.as_str() == name))
+    }
+
     /// The node of that name that has not been released.
     pub fn node(&self, name: &str) -> Result<Node> {
-        let mut known = self.status()?.nodes.into_iter().map(|status| status.node);
-        known.find(|node| node.name.as_str() == name).ok_or_else(|| LabError::ControlPlane {
+        self.find_node(name)?.ok_or_else(|| LabError::ControlPlane {
             action: format!("find node \"{name}\""),
             reason: "no node of that name is a member or leaving".to_owned(),
         })

@@ -270,7 +270,9 @@ pub fn url(socket_directory: &Path, database: &str, user: &str) -> String {
     let query = url::form_urlencoded::Serializer::new(String::new())
         .append_pair("host", &socket_directory.to_string_lossy())
         .append_pair("user", user)
-        .finish();
+        .finish()
+        // To libpq a plus is a plus.
+        .replace('+', "%20");
     format!("postgresql:///{database}?{query}")
 }
 

@@ -3,7 +3,10 @@
 use std::{ops::ControlFlow, time::Duration};
 
 use rustix::process::Signal;
-use sextant_api::resource::node::NodePhase;
+use sextant_api::resource::{
+    node::NodePhase,
+    status::{NodeStatus, Status},
+};
 use sextant_model::NodeId;
 
 use crate::{
@@ -14,44 +17,85 @@ use crate::{
     operator::Operator,
     process::{self, GRACE},
     underlay,
-    wait::until,
+    wait::{until, until_saying},
 };
 
 impl Lab {
     /// Removes a node from its network, and its host from the lab once it is released: every other
     /// node has dropped it. That takes for ever while the agent of another node does not run.
-    pub fn remove_node(
-        &mut self,
-        operator: &Operator,
-        name: &str,
-        limit: Duration,
-    ) -> Result<NodeId> {
-        self.description.node(name)?;
-        let id = operator.node(name)?.id;
-        operator.withdraw_node(id)?;
-        self.await_released(operator, id, limit)?;
-        self.await_departed(name, limit)?;
-        self.discard_host(name)?;
-        Ok(id)
+    ///
+    /// Of a node that is no member any more only the host is left to be removed.
+    pub fn remove_node(&mut self, operator: &Operator, name: &str, limit: Duration) -> Result<()> {
+        let node = self.description.node(name)?;
+        let known = match operator.find_node(name) {
+            // Nobody can be asked to let go of it, and it has let go by itself.
+            Err(error) if node.has_left() => {
+                self.progress.say(error);
+                None
+            }
+            known => known?,
+        };
+        if let Some(known) = known {
+            operator.withdraw_node(known.id)?;
+            self.progress.say(format_args!("{name} is told to leave"));
+            self.await_released(operator, known.id, limit)?;
+            self.progress.say(format_args!("every other node has dropped {name}"));
+            // Without an agent its interface goes with its host.
+            if self.agent_runs(node) {
+                self.await_departed(name, limit)?;
+            }
+        } else {
+            self.progress.say(format_args!("{name} is no member; only its host is removed"));
+        }
+        self.discard_host(name)
+    }
+
+    fn agent_runs(&self, node: &NodeDescription) -> bool {
+        node.pids.agent.is_some_and(|pid| self.description.lab_id.marks(pid))
     }
 
     /// Waits until every live node has let go of a node that was withdrawn.
     pub fn await_released(&self, operator: &Operator, id: NodeId, limit: Duration) -> Result<()> {
-        until(&format!("node {id} to be released"), limit, &self.interrupt, || {
+        let what = format!("node {id} to be released");
+        until_saying(&what, limit, &self.interrupt, &self.progress, || {
             Ok(match operator.phase(id) {
                 Ok(NodePhase::Released) => ControlFlow::Break(()),
-                Ok(phase) => ControlFlow::Continue(format!("it is {phase:?}")),
+                Ok(_) => ControlFlow::Continue(match operator.status() {
+                    Ok(status) => self.holding(&status),
+                    Err(error) => error.to_string(),
+                }),
                 Err(error) => ControlFlow::Continue(error.to_string()),
             })
         })
+    }
+
+    /// Which nodes have not applied everything yet, and why not if it can be seen.
+    fn holding(&self, status: &Status) -> String {
+        let is_behind = |node: &&NodeStatus| {
+            node.node.phase == NodePhase::Active && node.lag.is_none_or(|lag| lag > 0)
+        };
+        let described = |node: &NodeStatus| {
+            let name = node.node.name.as_str();
+            match self.description.node(name) {
+                Ok(host) if !self.agent_runs(host) => {
+                    let start = self.directory.hint(&format!("start {name}"));
+                    format!("{name} (its agent does not run; {start} starts it)")
+                }
+                _ => name.to_owned(),
+            }
+        };
+        let behind: Vec<_> = status.nodes.iter().filter(is_behind).map(described).collect();
+        if behind.is_empty() {
+            return "every other node has dropped it, the control plane has yet to note it".into();
+        }
+        format!("it has yet to be dropped by {}", behind.join(", "))
     }
 
     /// Waits until the agent of a withdrawn node has taken its interface away and ended.
     pub fn await_departed(&self, name: &str, limit: Duration) -> Result<()> {
         let node = self.description.node(name)?;
         until(&format!("the agent of \"{name}\" to leave"), limit, &self.interrupt, || {
-            let runs = node.pids.agent.is_some_and(|pid| self.description.lab_id.marks(pid));
-            Ok(match (runs, has_interface(node)?) {
+            Ok(match (self.agent_runs(node), has_interface(node)?) {
                 (false, false) => ControlFlow::Break(()),
                 (true, _) => ControlFlow::Continue("it still runs".to_owned()),
                 (false, true) => ControlFlow::Continue(format!("{INTERFACE} is left")),

@@ -25,6 +25,8 @@ pub struct DaemonStatus {
     pub program: &'static str,
     /// Its process, if it runs.
     pub pid: Option<u32>,
+    /// It is the agent of a node that has left the mesh for good: it does not have to run.
+    pub left: bool,
     /// The host's address on the underlay.
     pub underlay: Option<Ipv6Addr>,
     /// The host's address in the mesh.
@@ -35,7 +37,16 @@ impl LabStatus {
     /// Looks at every process and asks the control plane.
     pub fn of(lab: &LabDescription) -> Self {
         let status = Operator::of(lab).and_then(|operator| operator.status());
-        Self { daemons: daemons(lab), control_plane: status.map_err(|error| error.to_string()) }
+        let mut lab = lab.clone();
+        if let Ok(status) = &status {
+            lab.take_note(status);
+        }
+        Self { daemons: daemons(&lab), control_plane: status.map_err(|error| error.to_string()) }
+    }
+
+    /// Whether every daemon runs, those of nodes that have left aside.
+    pub fn all_run(&self) -> bool {
+        self.daemons.iter().all(|daemon| daemon.pid.is_some() || daemon.left)
     }
 
     /// As a table.
@@ -47,7 +58,11 @@ impl LabStatus {
             rows.push(vec![
                 daemon.host.clone(),
                 daemon.program.to_owned(),
-                daemon.pid.map_or_else(|| "stopped".to_owned(), |pid| pid.to_string()),
+                match daemon.pid {
+                    Some(pid) => pid.to_string(),
+                    None if daemon.left => "left".to_owned(),
+                    None => "stopped".to_owned(),
+                },
                 daemon.underlay.map(|address| address.to_string()).unwrap_or_default(),
                 daemon.overlay.map(|address| address.to_string()).unwrap_or_default(),
                 revision,
@@ -73,6 +88,7 @@ fn daemons(lab: &LabDescription) -> Vec<DaemonStatus> {
         host: "postgres".to_owned(),
         program: "postgres",
         pid: living(lab.postgres_pid),
+        left: false,
         underlay: None,
         overlay: None,
     };
@@ -80,6 +96,7 @@ fn daemons(lab: &LabDescription) -> Vec<DaemonStatus> {
         host: replica.name.clone(),
         program: "sextant-control",
         pid: living(replica.pids.control),
+        left: false,
         underlay: Some(replica.underlay),
         overlay: None,
     });
@@ -87,6 +104,7 @@ fn daemons(lab: &LabDescription) -> Vec<DaemonStatus> {
         host: node.name.clone(),
         program: "sextant-agent",
         pid: living(node.pids.agent),
+        left: node.has_left(),
         underlay: Some(node.underlay),
         overlay: node.overlay,
     });

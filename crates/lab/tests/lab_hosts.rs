@@ -1,8 +1,9 @@
 //! Hosts, underlay and Postgres, without any daemon of Sextant. Needs root or user namespaces.
 
 use std::{
+    fs::File,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
 };
 
 use rustix::process::Signal;
@@ -174,6 +175,54 @@ fn the_command_line_enters_hosts_and_passes_exit_codes_on() {
     assert_gone(&place.directory(), &lab_id);
     let output = run(&["ping"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("sextant-lab up"), "{output:?}");
+}
+
+#[test]
+fn the_command_line_says_the_true_cause_and_what_helps() {
+    let place = scratch();
+    let lab = new_lab(&place);
+    let dir = place.directory().path().display().to_string();
+    let down = format!("`sextant-lab down --dir {dir}`");
+    let run = |words: &[&str], out: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sextant-lab"));
+        command.args(words).stdout(out).stderr(Stdio::piped());
+        let output = command.spawn().and_then(Child::wait_with_output).expect("run");
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let lab_id = lab.description().lab_id.clone();
+    drop(lab);
+    let (code, _, error) = run(&["kill", "switch", "--dir", &dir], Stdio::piped());
+    assert_eq!(code, Some(1));
+    assert!(error.trim_end().ends_with("there are: postgres"), "{error}");
+
+    let (code, table, error) = run(&["status", "--dir", &dir], Stdio::piped());
+    assert_eq!(code, Some(1), "Postgres is stopped: {table}{error}");
+    let full = File::options().write(true).open("/dev/full").expect("open");
+    let (code, _, error) = run(&["status", "--dir", &dir], full.into());
+    assert_eq!(code, Some(1));
+    assert!(error.contains("cannot write to stdout"), "{error}");
+    let (code, exports, error) = run(&["env", "--dir", &dir], Stdio::piped());
+    assert_eq!(code, Some(0), "{error}");
+    assert!(exports.contains(&format!("export SEXTANT_CA_FILE={dir}/control/ca.crt")), "{exports}");
+
+    let file = place.directory().path().join("log/switch.holder.log").display().to_string();
+    let log = place.directory().path().join("log").display().to_string();
+    let busy = format!("a lab is there already; run {down} first");
+    for (dir, cause) in [(&dir, busy.as_str()), (&file, "not a directory"), (&log, "not empty")] {
+        let (code, _, error) = run(&["up", "--dir", dir], Stdio::piped());
+        assert_eq!(code, Some(1));
+        assert!(error.contains(cause) && !error.contains("the lab is not up"), "{error}");
+    }
+
+    std::fs::remove_file(place.directory().description()).expect("remove");
+    for command in ["ping", "status", "add-node"] {
+        let (code, _, error) = run(&[command, "--dir", &dir], Stdio::piped());
+        assert_eq!(code, Some(1));
+        assert!(error.contains(&down) && !error.contains("sextant-lab up"), "{error}");
+    }
+    place.remove().expect("down");
+    assert_eq!(lab_id.processes(), Vec::<u32>::new());
 }
 
 fn assert_gone(place: &LabDirectory, lab_id: &LabId) {

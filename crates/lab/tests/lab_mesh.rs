@@ -231,6 +231,57 @@ fn a_killed_agent_and_a_node_that_comes_and_goes_disturb_nobody() {
 }
 
 #[test]
+fn nodes_that_were_removed_through_the_api_leave_a_lab_that_works() {
+    let place = ScratchDirectory::new().expect("make");
+    let mut lab = up(&place, 4);
+    let operator = Operator::of(lab.description()).expect("operator");
+    let n3 = Target::Host("n3".to_owned());
+    // n2 leaves as it should; n3 is removed when it cannot notice.
+    lab.kill(&n3).expect("kill");
+    let left = ["n2", "n3"].map(|name| operator.node(name).expect("a member").id);
+    for id in left {
+        operator.withdraw_node(id).expect("remove");
+    }
+    for id in left {
+        lab.await_released(&operator, id, LIMIT).expect("the others drop it");
+    }
+    lab.await_departed("n2", LIMIT).expect("it ends by itself");
+    drop(lab);
+    let dir = place.directory().path().display().to_string();
+    let run = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sextant-lab"));
+        let output = command.args(["--dir", &dir]).args(words).output().expect("run");
+        let text =
+            String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        (output.status.code(), text.into_owned())
+    };
+    let holds = |words: &[&str], code: i32, part: &str| {
+        let (found, text) = run(words);
+        assert!(found == Some(code) && text.contains(part), "{words:?} {found:?}: {text}");
+    };
+    holds(&["ping"], 0, "n4");
+    holds(&["status"], 0, "left");
+    holds(&["start", "n2"], 1, "this node has left");
+    holds(&["add-node"], 0, "n5 is a member");
+    for name in ["n2", "n3"] {
+        holds(&["remove-node", name], 0, "only its host is removed");
+        holds(&["exec", name, "--", "true"], 1, "no host");
+    }
+    holds(&["ping"], 0, "n5");
+
+    holds(&["stop", "n4"], 0, "");
+    holds(&["status"], 1, "stopped");
+    let key = place.directory().node("n4").join("state/wireguard.key");
+    std::fs::write(&key, "garbled").expect("write");
+    holds(&["start", "n4"], 1, "wireguard.key");
+    holds(&["status"], 1, "stopped");
+    holds(&["kill", "postgres"], 0, "");
+    holds(&["stop", "c1"], 0, "");
+    holds(&["start", "c1"], 1, "runs, but is not ready");
+    place.remove().expect("down");
+}
+
+#[test]
 fn up_killed_at_any_moment_leaves_nothing_after_down() {
     // By then so many processes of the lab are running.
     for moment in [1, 3, 5, 7, 10] {

@@ -186,3 +186,26 @@ fn a_node_that_left_stays_away() {
     folder.save_left("withdrawn").expect("saved");
     assert!(folder.has_left());
 }
+
+#[test]
+fn private_files_that_others_may_read_are_named_with_their_mode() {
+    let (root, folder) = folder();
+    folder.wireguard_key(&SystemEntropy).expect("key");
+    folder.client_key().expect("key");
+    let token = root.path().join("token");
+    std::fs::write(&token, "text").expect("written");
+    let chmod = |path: &Path, mode| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(path, mode).expect("mode");
+    };
+    chmod(&token, 0o400);
+    assert_eq!(folder.exposed_files(Some(&token)), []);
+    chmod(&folder.file("client.key"), 0o644);
+    chmod(&token, 0o640);
+    let found = folder.exposed_files(Some(&token));
+    let expected = [(folder.file("client.key"), 0o644), (token, 0o640)];
+    assert_eq!(found, expected.map(|(path, mode)| ExposedFile { path, mode }));
+    let text = found[0].to_string();
+    assert!(text.contains("client.key") && text.contains("0644"), "{text}");
+    assert!(text.contains("chmod 600"), "{text}");
+}

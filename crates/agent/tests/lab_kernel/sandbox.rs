@@ -84,13 +84,12 @@ impl Sandbox {
         self.peer
     }
 
+    pub fn own_key(&self) -> &PrivateKey {
+        &self.own
+    }
+
     pub fn reconciler(&self) -> Reconciler {
-        let config = WireGuardConfig {
-            interface: "sextant0".into(),
-            listen_port: 51820,
-            implementation: ImplementationChoice::Auto,
-        };
-        Reconciler::new(&config, self.own.clone(), KEY_FILE.into()).expect("reconciler")
+        reconciler_with(self.own.clone())
     }
 
     /// The node under test and the peer.
@@ -124,6 +123,16 @@ impl Sandbox {
         assert!(ip(&["-d", "link", "show", interface]).contains("wireguard"), "nobody serves it");
         ip(&["link", "del", interface]);
     }
+}
+
+/// As after a start with this key in [`KEY_FILE`].
+pub fn reconciler_with(key: PrivateKey) -> Reconciler {
+    let config = WireGuardConfig {
+        interface: "sextant0".into(),
+        listen_port: 51820,
+        implementation: ImplementationChoice::Auto,
+    };
+    Reconciler::new(&config, key, KEY_FILE.into()).expect("reconciler")
 }
 
 /// Id of the process that serves `interface`; `None` where the kernel does.

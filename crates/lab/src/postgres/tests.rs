@@ -15,6 +15,12 @@ fn value(url: &str, sql: &str) -> String {
 }
 
 #[test]
+fn a_directory_may_have_a_space_and_a_plus_in_its_name() {
+    let url = url(Path::new("/tmp/a b+c"), "x", SUPERUSER);
+    assert_eq!(url, "postgresql:///x?host=%2Ftmp%2Fa%20b%2Bc&user=postgres");
+}
+
+#[test]
 fn what_is_committed_survives_stop_and_kill() {
     let directory = tempfile::tempdir().expect("directory");
     let server = scratch(directory.path());

@@ -1,0 +1,47 @@
+//! What became of a pass, and how the log tells it.
+
+use super::Tally;
+use crate::wireguard::Observation;
+
+/// What became of one pass.
+#[derive(Clone, Debug, Default)]
+pub struct Pass {
+    /// Everything that was desired is true now.
+    pub complete: bool,
+    /// Nothing will become true until a person acts; the interface was not touched.
+    pub blocked: bool,
+    /// How many steps it took; none if all was well.
+    pub steps: usize,
+    /// What these steps were.
+    pub done: Tally,
+    /// What the last complete pass had made true and was true no more.
+    pub drift: Tally,
+    /// The interface afterwards.
+    pub observation: Option<Observation>,
+    /// MTU of the underlay, in bytes, if a way to anybody is known.
+    pub underlay_mtu: Option<u32>,
+    /// What is wrong, a line each.
+    pub problems: Vec<String>,
+}
+
+impl Pass {
+    /// Tells the log. A problem that lasts, one of the `known` ones, is told once.
+    pub fn log(&self, known: &[String]) {
+        for problem in self.problems.iter().filter(|problem| !known.contains(problem)) {
+            tracing::error!(%problem, "the interface is not as it should be");
+        }
+        if self.steps == 0 || !self.complete {
+            return;
+        }
+        let Self { steps, done, drift, .. } = self;
+        let peers = self.observation.as_ref().map_or(0, |found| found.interface.peers.len());
+        if drift.is_drift() {
+            tracing::warn!(
+                steps, %drift, %done, peers,
+                "something else had changed the interface; it was repaired"
+            );
+        } else {
+            tracing::info!(steps, %done, peers, "the interface was changed");
+        }
+    }
+}
