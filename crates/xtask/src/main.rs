@@ -1,5 +1,6 @@
 //! Developer commands, run as `cargo xtask COMMAND`.
 
+mod fuzz_api;
 mod generate;
 mod lint;
 mod setup;
@@ -49,6 +50,12 @@ enum Action {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Set up, start a lab, and let schemathesis look for requests that are answered with a 5xx
+    FuzzApi {
+        /// Passed to `schemathesis run`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Write the checked-in files that follow from the code: .sqlx and docs/openapi.json
     Generate {
         /// Write nothing; fail if a file would change
@@ -93,6 +100,7 @@ fn dispatch(action: Action) -> anyhow::Result<()> {
         Action::Demo { arguments } => demo(&arguments),
         Action::Test { arguments } => test::test(&arguments),
         Action::Bench { subject, arguments } => bench(subject, &arguments),
+        Action::FuzzApi { arguments } => fuzz_api::fuzz_api(&arguments),
         Action::Generate { check } => generate::generate(check),
         Action::Lint => lint::lint(),
         Action::DescribeQueries { output } => generate::describe_queries(&output),
