@@ -124,7 +124,8 @@ impl Follower {
             self.send(&frame).await?;
         }
         loop {
-            let (frames, more) = self.feed.catch_up(&self.app.store, &self.app.tail).await?;
+            let settled = self.app.tail.position().settled;
+            let (frames, more) = self.feed.catch_up(&self.app.store, settled).await?;
             self.send_all(&frames).await?;
             if !more {
                 break;
@@ -171,11 +172,24 @@ impl Follower {
         self.feed.check_epoch(&self.app.tail)?;
         // Without its database the control plane does not know: nobody is cut off for that.
         match still_allowed(&self.app, self.who).await {
+            Err(ApiError::NodeLeft) => return Err(self.farewell().await?),
             Err(error) if error.ends_access() => return Err(End::Access(error)),
             _ => {}
         }
         let at = self.app.now();
         self.send(&Frame::Heartbeat { at }).await
+    }
+
+    /// What a node that has left has not seen yet, up to its own withdrawal.
+    async fn farewell(&mut self) -> Result<End, End> {
+        let settled = self.app.store.settle().await.map_err(FeedError::Store)?;
+        loop {
+            let (frames, more) = self.feed.catch_up(&self.app.store, settled).await?;
+            self.send_all(&frames).await?;
+            if !more {
+                return Ok(End::Access(ApiError::NodeLeft));
+            }
+        }
     }
 
     async fn send_all(&mut self, frames: &[Frame]) -> Result<(), End> {

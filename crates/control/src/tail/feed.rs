@@ -60,14 +60,13 @@ impl Feed {
         Ok(Self { viewer, epoch, scanned: cursor.event_id, told: cursor.event_id, live })
     }
 
-    /// Reads from the database what was settled before the live batches began. Call until it
-    /// returns an empty list of frames and `false`.
+    /// Reads from the database what is settled and was not scanned yet. Call until it returns an
+    /// empty list of frames and `false`.
     pub async fn catch_up(
         &mut self,
         store: &Store,
-        tail: &Tail,
+        settled: i64,
     ) -> Result<(Vec<Frame>, bool), FeedError> {
-        let settled = tail.position().settled;
         if self.scanned >= settled {
             return Ok((vec![], false));
         }
