@@ -20,7 +20,7 @@ use sextant_model::{
 use sextant_store::{Loaded, StoreError, Unit, claims::NameScope};
 use subtle::ConstantTimeEq;
 
-use super::nodes::{check_outside, resource};
+use super::nodes::resource;
 use crate::{
     app::App,
     ca::{CheckedRequest, NodeCertificate},
@@ -103,7 +103,7 @@ async fn create(
     let used = invitation.state.redeem(&request.node_name, id, app.now())?;
     let created = invitation.state.created()?.clone();
     let network = unit.load::<NetworkState>(created.network_id.0).await?;
-    check_outside(network.state.live()?, request.endpoint)?;
+    network.state.check_endpoint(request.endpoint)?;
     unit.append(&mut invitation, &[used], actor).await?;
     unit.claim_name(NameScope::NodesOf(created.network_id), &created.node_name, id.0).await?;
     unit.claim_key(&request.public_key, id.0).await?;

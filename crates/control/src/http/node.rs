@@ -11,10 +11,7 @@ use sextant_api::{
 };
 use sextant_model::aggregate::{NetworkState, NodeState};
 
-use super::{
-    enrol::certify,
-    nodes::{check_outside, resource},
-};
+use super::{enrol::certify, nodes::resource};
 use crate::{
     app::App,
     auth::NodePrincipal,
@@ -37,7 +34,7 @@ pub async fn patch(
     let mut command = Command::begin_plain(&app, actor);
     let mut loaded = command.unit.load::<NodeState>(node.node_id.0).await?;
     let network = command.unit.load::<NetworkState>(node.network_id.0).await?;
-    check_outside(network.state.live()?, patch.endpoint)?;
+    network.state.check_endpoint(patch.endpoint)?;
     let events: Vec<_> = loaded.state.move_to(patch.endpoint)?.into_iter().collect();
     command.unit.append(&mut loaded, &events, actor).await?;
     let answer = Answer::ok(&resource(&loaded, None)?)?.version(loaded.version);

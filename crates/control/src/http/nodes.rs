@@ -1,7 +1,5 @@
 //! `/v1/nodes`: nodes as operators see them.
 
-use std::net::SocketAddr;
-
 use axum::{
     Json as Answered,
     extract::State,
@@ -16,7 +14,6 @@ use sextant_api::{
 use sextant_model::{
     AggregateKind, NodeId, Refusal, Timestamp,
     aggregate::{NetworkState, NodeState, node::Phase},
-    event::NetworkCreated,
 };
 use sextant_store::Loaded;
 
@@ -74,7 +71,7 @@ pub async fn patch(
     node.state.enrolled()?;
     if_match.require(node.version)?;
     let network = command.unit.load::<NetworkState>(node.state.enrolled()?.network_id.0).await?;
-    check_outside(network.state.live()?, patch.endpoint)?;
+    network.state.check_endpoint(patch.endpoint)?;
     let events: Vec<_> = node.state.move_to(patch.endpoint)?.into_iter().collect();
     command.unit.append(&mut node, &events, who.actor()).await?;
     let answer = Answer::ok(&resource(&node, None)?)?.version(node.version);
@@ -102,18 +99,6 @@ pub async fn remove(
     command.unit.append(&mut node, &events, who.actor()).await?;
     let answer = Answer::ok(&resource(&node, None)?)?.version(node.version);
     command.finish(answer).await
-}
-
-/// An endpoint inside the mesh would send WireGuard's packets into WireGuard.
-pub(super) fn check_outside(
-    network: &NetworkCreated,
-    endpoint: SocketAddr,
-) -> Result<(), ApiError> {
-    let prefixes = [network.ipv6_prefix, network.ipv4_prefix];
-    if prefixes.into_iter().flatten().any(|prefix| prefix.contains(endpoint.ip())) {
-        return Err(Refusal::EndpointUnusable(endpoint.to_string()).into());
-    }
-    Ok(())
 }
 
 /// The node as the API shows it.

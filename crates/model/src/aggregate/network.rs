@@ -1,5 +1,7 @@
 //! Networks: created, renamed, deleted when empty.
 
+use std::net::SocketAddr;
+
 use crate::{
     address::{IpStackMode, Topology, check_mesh_prefix},
     aggregate::{Aggregate, Refusal},
@@ -59,6 +61,17 @@ impl NetworkState {
             .as_ref()
             .filter(|_| !self.deleted)
             .ok_or(Refusal::NotFound(AggregateKind::Network))
+    }
+
+    /// Whether a node of it may have this endpoint: one inside the network would send WireGuard's
+    /// packets into WireGuard.
+    pub fn check_endpoint(&self, endpoint: SocketAddr) -> Result<(), Refusal> {
+        let network = self.live()?;
+        let prefixes = [network.ipv6_prefix, network.ipv4_prefix];
+        if prefixes.into_iter().flatten().any(|prefix| prefix.contains(endpoint.ip())) {
+            return Err(Refusal::EndpointUnusable(endpoint.to_string()));
+        }
+        Ok(())
     }
 
     /// Gives it another name; nothing to do if it has that name.
@@ -148,6 +161,19 @@ mod tests {
         state.apply(&state.delete(0).expect("deleted"));
         assert_eq!(state.delete(0), Err(Refusal::NotFound(AggregateKind::Network)));
         assert!(state.rename(DnsLabel::new("other").expect("label")).is_err());
+    }
+
+    #[test]
+    fn an_endpoint_inside_the_network_is_refused() {
+        let state = created(wish(|w| w.ipv6_prefix = "fd00:1::/48".parse().ok()));
+        let check = |text: &str| state.check_endpoint(text.parse().expect(text));
+        assert_eq!(check("[fd00:1::7]:51820").expect_err("inside").code(), "endpoint-unusable");
+        assert_eq!(check("[fd00:2::7]:51820"), Ok(()));
+        assert!(
+            NetworkState::default()
+                .check_endpoint("[fd00:2::7]:1".parse().expect("endpoint"))
+                .is_err()
+        );
     }
 
     #[test]
