@@ -2,9 +2,18 @@
 //! is a method that returns the events to append, or a [`Refusal`].
 
 pub mod api_token;
+pub mod app;
 pub mod enrolment_token;
+pub mod environment;
+pub mod ingress;
 pub mod network;
 pub mod node;
+pub mod org;
+pub mod port_policy;
+pub mod release;
+pub mod route;
+pub mod tenancy;
+pub mod workload;
 
 use crate::{
     address::{IpStackMode, Topology, UnusableMeshPrefix},
@@ -14,8 +23,10 @@ use crate::{
 };
 
 pub use {
-    api_token::ApiTokenState, enrolment_token::EnrolmentTokenState, network::NetworkState,
-    node::NodeState,
+    api_token::ApiTokenState, app::AppState, enrolment_token::EnrolmentTokenState,
+    environment::EnvironmentState, ingress::IngressRefusal, network::NetworkState, node::NodeState,
+    org::OrgState, port_policy::PortPolicyState, release::ReleaseState, route::RouteState,
+    tenancy::TenancyRefusal, workload::WorkloadState,
 };
 
 /// The fold of one aggregate's events.
@@ -81,9 +92,15 @@ pub enum Refusal {
         "endpoint \"{0}\" cannot be reached by peers; give a unicast IPv6 address outside the mesh and a port"
     )]
     EndpointUnusable(String),
-    /// A network with peers is not removed under them.
-    #[error("network \"{0}\" still has {1} nodes; remove them first")]
-    NetworkInUse(DnsLabel, u64),
+    /// A network is not removed under its nodes and environments.
+    #[error("network \"{0}\" still has {1} nodes and {2} environments; remove them first")]
+    NetworkInUse(DnsLabel, u64, u64),
+    /// Hostnames, ports and routes.
+    #[error(transparent)]
+    Ingress(#[from] IngressRefusal),
+    /// Orgs, apps, releases and workloads.
+    #[error(transparent)]
+    Tenancy(#[from] TenancyRefusal),
 }
 
 impl Refusal {
@@ -104,6 +121,8 @@ impl Refusal {
             Self::NodeLeft(_) => "node-left",
             Self::EndpointUnusable(_) => "endpoint-unusable",
             Self::NetworkInUse(..) => "network-in-use",
+            Self::Ingress(refusal) => refusal.code(),
+            Self::Tenancy(refusal) => refusal.code(),
         }
     }
 }
@@ -111,9 +130,16 @@ impl Refusal {
 fn described(kind: AggregateKind) -> &'static str {
     match kind {
         AggregateKind::ApiToken => "the API token",
+        AggregateKind::App => "the app",
         AggregateKind::EnrolmentToken => "the enrolment token",
+        AggregateKind::Environment => "the environment",
         AggregateKind::Network => "the network",
         AggregateKind::Node => "the node",
+        AggregateKind::Org => "the org",
+        AggregateKind::PortPolicy => "the port policy",
+        AggregateKind::Release => "the release",
+        AggregateKind::Route => "the route",
+        AggregateKind::Workload => "the workload",
     }
 }
 

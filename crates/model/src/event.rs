@@ -4,6 +4,9 @@
 //! [`EventBody::kind`], the fold in its aggregate, the decision who may see it in
 //! [`crate::visibility`], and the projections in the store that read it.
 
+pub mod ingress;
+pub mod tenancy;
+
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     address::{IpStackMode, PeerAddresses, Topology},
-    id::{ActorId, EnrolmentTokenId, NetworkId, NodeId},
+    id::{ActorId, EnrolmentTokenId, NetworkId, NodeId, OrgId},
     key::PublicKey,
     name::DnsLabel,
     prefix::Prefix,
@@ -20,6 +23,9 @@ use crate::{
     secret::SecretHash,
     timestamp::Timestamp,
 };
+
+pub use ingress::*;
+pub use tenancy::*;
 
 /// What kind of thing an event is about.
 #[derive(
@@ -29,12 +35,26 @@ use crate::{
 pub enum AggregateKind {
     /// An operator's API token.
     ApiToken,
+    /// A program of an org.
+    App,
     /// A token that lets one machine enrol.
     EnrolmentToken,
+    /// One deployment of an app.
+    Environment,
     /// An address space.
     Network,
     /// An enrolled machine.
     Node,
+    /// A tenant.
+    Org,
+    /// Which ports environments may listen on; there is one.
+    PortPolicy,
+    /// What one deploy placed.
+    Release,
+    /// An ingress route.
+    Route,
+    /// One running instance of a process type.
+    Workload,
 }
 
 impl AggregateKind {
@@ -42,9 +62,16 @@ impl AggregateKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ApiToken => "api-token",
+            Self::App => "app",
             Self::EnrolmentToken => "enrolment-token",
+            Self::Environment => "environment",
             Self::Network => "network",
             Self::Node => "node",
+            Self::Org => "org",
+            Self::PortPolicy => "port-policy",
+            Self::Release => "release",
+            Self::Route => "route",
+            Self::Workload => "workload",
         }
     }
 }
@@ -99,6 +126,57 @@ pub enum EventBody {
     ApiTokenCreated(ApiTokenCreated),
     /// The access was taken back.
     ApiTokenRevoked(ApiTokenRevoked),
+    /// A tenant came into being.
+    OrgCreated(OrgCreated),
+    /// A tenant without apps was removed.
+    OrgDeleted(OrgDeleted),
+    /// An org got an app.
+    AppCreated(AppCreated),
+    /// An app without environments was removed.
+    AppDeleted(AppDeleted),
+    /// An app got an environment.
+    EnvironmentCreated(EnvironmentCreated),
+    /// An environment without routes and workloads was removed.
+    EnvironmentDeleted(EnvironmentDeleted),
+    /// An environment asked for a hostname; it has it once it is proved, or at once if no proof
+    /// is needed.
+    HostnameClaimed(HostnameClaimed),
+    /// The proof was found in DNS.
+    HostnameVerified(HostnameVerified),
+    /// A hostname came over from another environment.
+    HostnameAcquired(HostnameAcquired),
+    /// A hostname went over to another environment.
+    HostnameSurrendered(HostnameSurrendered),
+    /// An environment gave a hostname up.
+    HostnameReleased(HostnameReleased),
+    /// An environment may listen on a port that the policy does not give to everybody.
+    PortGranted(PortGranted),
+    /// It may no longer.
+    PortGrantRevoked(PortGrantRevoked),
+    /// Which ports are open to every environment, and which to none.
+    PortPolicySet(PortPolicySet),
+    /// A deploy began.
+    ReleaseCreated(ReleaseCreated),
+    /// Every workload of it is healthy.
+    ReleaseActivated(ReleaseActivated),
+    /// A later one has taken its place.
+    ReleaseSuperseded(ReleaseSuperseded),
+    /// A workload was given a node and an address.
+    WorkloadPlaced(WorkloadPlaced),
+    /// It is fit, or no longer.
+    WorkloadHealthChanged(WorkloadHealthChanged),
+    /// It goes: connections and its address are withdrawn.
+    WorkloadWithdrawn(WorkloadWithdrawn),
+    /// Everybody has let go: its address goes into quarantine.
+    WorkloadReleased(WorkloadReleased),
+    /// Edges carry connections from now on.
+    RouteCreated(RouteCreated),
+    /// The same route goes elsewhere, or otherwise.
+    RouteChanged(RouteChanged),
+    /// The route went with its hostname to another environment.
+    RouteMoved(RouteMoved),
+    /// Edges carry no new connections.
+    RouteDeleted(RouteDeleted),
 }
 
 /// Payload of `network-created`.
@@ -224,6 +302,9 @@ pub struct ApiTokenCreated {
     pub name: DnsLabel,
     /// What it may do.
     pub role: OperatorRole,
+    /// The only org it is for; every org and the platform itself if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub org_id: Option<OrgId>,
     /// Useless from then on; never if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
@@ -263,6 +344,29 @@ impl EventBody {
             | Self::NodeWithdrawn(_)
             | Self::NodeReleased(_) => AggregateKind::Node,
             Self::ApiTokenCreated(_) | Self::ApiTokenRevoked(_) => AggregateKind::ApiToken,
+            Self::OrgCreated(_) | Self::OrgDeleted(_) => AggregateKind::Org,
+            Self::AppCreated(_) | Self::AppDeleted(_) => AggregateKind::App,
+            Self::EnvironmentCreated(_)
+            | Self::EnvironmentDeleted(_)
+            | Self::HostnameClaimed(_)
+            | Self::HostnameVerified(_)
+            | Self::HostnameAcquired(_)
+            | Self::HostnameSurrendered(_)
+            | Self::HostnameReleased(_)
+            | Self::PortGranted(_)
+            | Self::PortGrantRevoked(_) => AggregateKind::Environment,
+            Self::PortPolicySet(_) => AggregateKind::PortPolicy,
+            Self::ReleaseCreated(_) | Self::ReleaseActivated(_) | Self::ReleaseSuperseded(_) => {
+                AggregateKind::Release
+            }
+            Self::WorkloadPlaced(_)
+            | Self::WorkloadHealthChanged(_)
+            | Self::WorkloadWithdrawn(_)
+            | Self::WorkloadReleased(_) => AggregateKind::Workload,
+            Self::RouteCreated(_)
+            | Self::RouteChanged(_)
+            | Self::RouteMoved(_)
+            | Self::RouteDeleted(_) => AggregateKind::Route,
         }
     }
 

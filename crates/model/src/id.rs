@@ -49,12 +49,24 @@ typed_ids! {
     ActorId;
     /// An operator's API token.
     ApiTokenId;
+    /// A program of an org.
+    AppId;
     /// A token that lets one machine enrol once.
     EnrolmentTokenId;
+    /// One deployment of an app, such as staging: owns routes, addresses and ports.
+    EnvironmentId;
     /// An address space with its peers.
     NetworkId;
     /// An enrolled machine.
     NodeId;
+    /// A tenant.
+    OrgId;
+    /// What one deploy placed.
+    ReleaseId;
+    /// An ingress route.
+    RouteId;
+    /// One running instance of a process type.
+    WorkloadId;
 }
 
 impl ActorId {

@@ -9,15 +9,20 @@ pub mod address;
 pub mod aggregate;
 pub mod cursor;
 pub mod event;
+pub mod hostname;
 pub mod id;
 pub mod ipam;
 pub mod key;
 pub mod membership;
 pub mod mtu;
 pub mod name;
+pub mod placement;
 pub mod plan;
+pub mod port;
 pub mod prefix;
 pub mod role;
+pub mod routing;
+mod schema;
 pub mod secret;
 pub mod timestamp;
 pub mod visibility;
@@ -26,7 +31,11 @@ pub use address::{IpStackMode, PeerAddresses, Topology};
 pub use aggregate::Refusal;
 pub use cursor::{Cursor, Epoch};
 pub use event::{AggregateKind, Event, EventBody};
-pub use id::{ActorId, ApiTokenId, EnrolmentTokenId, NetworkId, NodeId};
+pub use hostname::{HostPattern, Hostname};
+pub use id::{
+    ActorId, ApiTokenId, AppId, EnrolmentTokenId, EnvironmentId, NetworkId, NodeId, OrgId,
+    ReleaseId, RouteId, WorkloadId,
+};
 pub use key::PublicKey;
 pub use name::DnsLabel;
 pub use prefix::Prefix;

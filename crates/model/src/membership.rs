@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::{
     address::PeerAddresses,
     event::{Event, EventBody},
-    id::{NetworkId, NodeId},
+    id::{NetworkId, NodeId, WorkloadId},
     key::PublicKey,
     name::DnsLabel,
     prefix::Prefix,
@@ -54,6 +54,10 @@ pub struct Membership {
     pub members: BTreeMap<NodeId, Member>,
     /// Nodes that left. A member missing here and above was not removed on purpose.
     pub departed: BTreeSet<NodeId>,
+    /// The addresses of the workloads on the node that asks; those of others are no concern of it.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<uuid::Uuid, String>)]
+    pub workloads: BTreeMap<WorkloadId, Ipv6Addr>,
 }
 
 /// Members travel as a list; the map is an index over it.
@@ -85,15 +89,22 @@ pub enum Change {
     Moved(NodeId),
     /// A node is gone.
     Left(NodeId),
+    /// A workload runs here.
+    WorkloadPlaced(WorkloadId),
+    /// A workload has no address here any more.
+    WorkloadReleased(WorkloadId),
 }
 
 /// What one node must make true: its interface and its peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredMesh {
-    /// Its own addresses, as host prefixes.
+    /// Its own addresses and those of its workloads, as host prefixes.
     pub addresses: BTreeSet<Prefix>,
     /// Prefixes routed into the interface.
     pub routes: BTreeSet<Prefix>,
+    /// Its own prefix: what is not one of its addresses is nowhere, and whoever sends there is told
+    /// at once. WireGuard itself would be silent, or send it round.
+    pub unreachable: BTreeSet<Prefix>,
     /// Every other member.
     pub peers: BTreeMap<PublicKey, DesiredPeer>,
 }
@@ -147,6 +158,19 @@ impl Membership {
                 self.departed.insert(node_id);
                 Some(Change::Left(node_id))
             }
+            // The stream brings a node the workloads on itself, and no others.
+            EventBody::WorkloadPlaced(placed) if placed.network_id == self.network_id => {
+                let workload_id = WorkloadId(event.aggregate_id);
+                let before = self.workloads.insert(workload_id, placed.address);
+                (before != Some(placed.address)).then_some(Change::WorkloadPlaced(workload_id))
+            }
+            // A withdrawn workload keeps its address: connections to it may end in peace. Nobody
+            // else can be given it meanwhile.
+            EventBody::WorkloadReleased(_) => {
+                let workload_id = WorkloadId(event.aggregate_id);
+                self.workloads.remove(&workload_id)?;
+                Some(Change::WorkloadReleased(workload_id))
+            }
             EventBody::NetworkRenamed(renamed) if event.aggregate_id == self.network_id.0 => {
                 self.name = renamed.name.clone();
                 None
@@ -162,9 +186,11 @@ impl Membership {
             let allowed_ips = allowed_ips(member);
             (member.public_key, DesiredPeer { endpoint: member.endpoint, allowed_ips })
         });
+        let workloads = self.workloads.values().map(|address| IpAddr::V6(*address));
         Some(DesiredMesh {
-            addresses: own.addresses.iter().map(Prefix::host).collect(),
+            addresses: own.addresses.iter().chain(workloads).map(Prefix::host).collect(),
             routes: BTreeSet::from([self.prefix]),
+            unreachable: BTreeSet::from([own.prefix]),
             peers: peers.collect(),
         })
     }
@@ -189,8 +215,11 @@ pub(crate) mod tests {
     use super::*;
     use crate::{
         aggregate::node::tests::enrolled,
-        event::{AggregateKind, NodeEndpointChanged, NodeWithdrawn},
-        id::ActorId,
+        event::{
+            AggregateKind, NodeEndpointChanged, NodeWithdrawn, WorkloadPlaced, WorkloadReleased,
+            WorkloadWithdrawn,
+        },
+        id::{ActorId, EnvironmentId, OrgId},
         timestamp::Timestamp,
     };
     use proptest::prelude::*;
@@ -227,6 +256,7 @@ pub(crate) mod tests {
             prefix: "fd00::/48".parse().expect("prefix"),
             members: BTreeMap::new(),
             departed: BTreeSet::new(),
+            workloads: BTreeMap::new(),
         };
         for n in nodes {
             membership.apply(&joined(n));
@@ -244,6 +274,7 @@ pub(crate) mod tests {
             BTreeSet::from(["fd00::1:0:0:0:1/128".parse().expect("prefix")])
         );
         assert_eq!(desired.routes, BTreeSet::from([membership.prefix]));
+        assert_eq!(desired.unreachable, BTreeSet::from([enrolled(1).prefix]));
         let peer = &desired.peers[&enrolled(2).public_key];
         assert_eq!(peer.allowed_ips, BTreeSet::from([enrolled(2).prefix]));
         assert_eq!(membership.desired(node_id(9)), None);
@@ -267,6 +298,37 @@ pub(crate) mod tests {
         assert_eq!(membership.apply(&event(2, moved)), Some(Change::Moved(node_id(2))));
         let desired = membership.desired(node_id(1)).expect("member");
         assert_eq!(desired.peers[&enrolled(2).public_key].endpoint, endpoint);
+    }
+
+    #[test]
+    fn a_withdrawn_workload_keeps_its_address_until_it_is_released() {
+        let mut membership = mesh([1]);
+        let (org_id, environment_id) = (OrgId(Uuid::nil()), EnvironmentId(Uuid::nil()));
+        let (network_id, node_id) = (membership.network_id, node_id(1));
+        let address = Ipv6Addr::new(0xfd00, 0, 0, 1, 0, 0, 0, 9);
+        let has_it = |membership: &Membership| {
+            let desired = membership.desired(node_id).expect("member");
+            desired.addresses.contains(&Prefix::host(address.into()))
+        };
+        let placed = EventBody::WorkloadPlaced(WorkloadPlaced {
+            org_id,
+            environment_id,
+            release_id: None,
+            process_type: DnsLabel::new("web").expect("label"),
+            network_id,
+            node_id,
+            address,
+        });
+        let withdrawn = WorkloadWithdrawn { org_id, environment_id, network_id, node_id };
+        let released = WorkloadReleased { org_id, environment_id, network_id, node_id };
+        for (body, there) in [
+            (placed, true),
+            (EventBody::WorkloadWithdrawn(withdrawn), true),
+            (EventBody::WorkloadReleased(released), false),
+        ] {
+            membership.apply(&event(9, body));
+            assert_eq!(has_it(&membership), there);
+        }
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct ObservedInterface {
     pub addresses: BTreeSet<Prefix>,
     /// Routes into it, without those the kernel makes for addresses.
     pub routes: BTreeSet<Prefix>,
+    /// Prefixes that an agent has made unreachable on this host.
+    pub unreachable: BTreeSet<Prefix>,
     /// Its peers.
     pub peers: BTreeMap<PublicKey, ObservedPeer>,
 }
@@ -92,6 +94,10 @@ pub enum Step {
     RemoveRoute(Prefix),
     /// Remove an address.
     RemoveAddress(Prefix),
+    /// Make a prefix unreachable, but for the more specific routes and addresses in it.
+    AddUnreachable(Prefix),
+    /// Leave a prefix to the other routes again.
+    RemoveUnreachable(Prefix),
 }
 
 /// The steps from `observed` (`None`: no interface) to `desired`.
@@ -111,6 +117,7 @@ pub fn plan(
         listen_port: None,
         addresses: BTreeSet::new(),
         routes: BTreeSet::new(),
+        unreachable: BTreeSet::new(),
         peers: BTreeMap::new(),
     };
     if observed.is_none() {
@@ -140,6 +147,13 @@ pub fn plan(
     steps.extend(mesh.routes.difference(&observed.routes).copied().map(Step::AddRoute));
     steps.extend(observed.routes.difference(&mesh.routes).copied().map(Step::RemoveRoute));
     steps.extend(observed.addresses.difference(&mesh.addresses).copied().map(Step::RemoveAddress));
+    steps.extend(
+        mesh.unreachable.difference(&observed.unreachable).map(|p| Step::AddUnreachable(*p)),
+    );
+    // Those of another network on the same host are another agent's.
+    let within = |prefix: &&Prefix| mesh.routes.iter().any(|route| route.overlaps(**prefix));
+    let surplus = observed.unreachable.difference(&mesh.unreachable).filter(within);
+    steps.extend(surplus.copied().map(Step::RemoveUnreachable));
     steps
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     event::{Event, EventBody},
-    id::{NetworkId, NodeId},
+    id::{NetworkId, NodeId, OrgId},
 };
 
 /// Who follows the stream.
@@ -10,8 +10,19 @@ use crate::{
 pub enum Viewer {
     /// A person or a program with an API token: sees everything but hashes of secrets.
     Operator,
-    /// A node: sees the membership of its network, and certificates only if they are its own.
+    /// The holder of an API token of one org: sees what that org owns, and nothing else.
+    Org(OrgId),
+    /// A node: sees the membership of its network, its own workloads, and certificates only if
+    /// they are its own.
     Node {
+        /// Which node.
+        node_id: NodeId,
+        /// Its network.
+        network_id: NetworkId,
+    },
+    /// A node with the role edge that asks for routing: sees the routes and workloads of its
+    /// network, and its own withdrawal.
+    Edge {
         /// Which node.
         node_id: NodeId,
         /// Its network.
@@ -21,26 +32,140 @@ pub enum Viewer {
 
 /// The event as `viewer` may see it, or `None`.
 pub fn visible(viewer: Viewer, event: &Event) -> Option<Event> {
-    match viewer {
-        Viewer::Operator => Some(without_hashes(event.clone())),
-        Viewer::Node { node_id, network_id } => {
-            let concerns_it = match &event.body {
-                EventBody::NodeEnrolled(body) => body.network_id == network_id,
-                EventBody::NodeEndpointChanged(body) => body.network_id == network_id,
-                EventBody::NodeWithdrawn(body) => body.network_id == network_id,
-                EventBody::NodeReleased(body) => body.network_id == network_id,
-                EventBody::NetworkRenamed(_) => event.aggregate_id == network_id.0,
-                EventBody::NodeCertificateIssued(_) => event.aggregate_id == node_id.0,
-                EventBody::NetworkCreated(_)
-                | EventBody::NetworkDeleted(_)
-                | EventBody::EnrolmentTokenCreated(_)
-                | EventBody::EnrolmentTokenUsed(_)
-                | EventBody::EnrolmentTokenRevoked(_)
-                | EventBody::ApiTokenCreated(_)
-                | EventBody::ApiTokenRevoked(_) => false,
-            };
-            concerns_it.then(|| event.clone())
-        }
+    let concerned = match viewer {
+        Viewer::Operator => true,
+        Viewer::Org(org) => concerns_org(event, org),
+        Viewer::Node { node_id, network_id } => concerns_node(event, node_id, network_id),
+        Viewer::Edge { node_id, network_id } => concerns_edge(event, node_id, network_id),
+    };
+    concerned.then(|| without_hashes(event.clone()))
+}
+
+fn concerns_org(event: &Event, org: OrgId) -> bool {
+    match &event.body {
+        EventBody::OrgCreated(_) | EventBody::OrgDeleted(_) => event.aggregate_id == org.0,
+        EventBody::AppCreated(body) => body.org_id == org,
+        EventBody::AppDeleted(body) => body.org_id == org,
+        EventBody::EnvironmentCreated(body) => body.org_id == org,
+        EventBody::EnvironmentDeleted(body) => body.org_id == org,
+        EventBody::HostnameClaimed(body) => body.org_id == org,
+        EventBody::HostnameVerified(body) => body.org_id == org,
+        EventBody::HostnameAcquired(body) => body.org_id == org,
+        EventBody::HostnameSurrendered(body) => body.org_id == org,
+        EventBody::HostnameReleased(body) => body.org_id == org,
+        EventBody::PortGranted(body) => body.org_id == org,
+        EventBody::PortGrantRevoked(body) => body.org_id == org,
+        EventBody::ReleaseCreated(body) => body.org_id == org,
+        EventBody::ReleaseActivated(body) => body.org_id == org,
+        EventBody::ReleaseSuperseded(body) => body.org_id == org,
+        EventBody::WorkloadPlaced(body) => body.org_id == org,
+        EventBody::WorkloadHealthChanged(body) => body.org_id == org,
+        EventBody::WorkloadWithdrawn(body) => body.org_id == org,
+        EventBody::WorkloadReleased(body) => body.org_id == org,
+        EventBody::RouteCreated(body) => body.org_id == org,
+        EventBody::RouteChanged(body) => body.org_id == org,
+        EventBody::RouteMoved(body) => body.org_id == org || body.from_org_id == org,
+        EventBody::RouteDeleted(body) => body.org_id == org,
+        EventBody::ApiTokenCreated(body) => body.org_id == Some(org),
+        EventBody::NetworkCreated(_)
+        | EventBody::NetworkRenamed(_)
+        | EventBody::NetworkDeleted(_)
+        | EventBody::EnrolmentTokenCreated(_)
+        | EventBody::EnrolmentTokenUsed(_)
+        | EventBody::EnrolmentTokenRevoked(_)
+        | EventBody::NodeEnrolled(_)
+        | EventBody::NodeEndpointChanged(_)
+        | EventBody::NodeCertificateIssued(_)
+        | EventBody::NodeWithdrawn(_)
+        | EventBody::NodeReleased(_)
+        | EventBody::PortPolicySet(_)
+        | EventBody::ApiTokenRevoked(_) => false,
+    }
+}
+
+fn concerns_node(event: &Event, node_id: NodeId, network_id: NetworkId) -> bool {
+    match &event.body {
+        EventBody::NodeEnrolled(body) => body.network_id == network_id,
+        EventBody::NodeEndpointChanged(body) => body.network_id == network_id,
+        EventBody::NodeWithdrawn(body) => body.network_id == network_id,
+        EventBody::NodeReleased(body) => body.network_id == network_id,
+        EventBody::NetworkRenamed(_) => event.aggregate_id == network_id.0,
+        EventBody::NodeCertificateIssued(_) => event.aggregate_id == node_id.0,
+        EventBody::WorkloadPlaced(body) => body.node_id == node_id,
+        EventBody::WorkloadWithdrawn(body) => body.node_id == node_id,
+        EventBody::WorkloadReleased(body) => body.node_id == node_id,
+        EventBody::NetworkCreated(_)
+        | EventBody::NetworkDeleted(_)
+        | EventBody::EnrolmentTokenCreated(_)
+        | EventBody::EnrolmentTokenUsed(_)
+        | EventBody::EnrolmentTokenRevoked(_)
+        | EventBody::ApiTokenCreated(_)
+        | EventBody::ApiTokenRevoked(_)
+        | EventBody::OrgCreated(_)
+        | EventBody::OrgDeleted(_)
+        | EventBody::AppCreated(_)
+        | EventBody::AppDeleted(_)
+        | EventBody::EnvironmentCreated(_)
+        | EventBody::EnvironmentDeleted(_)
+        | EventBody::HostnameClaimed(_)
+        | EventBody::HostnameVerified(_)
+        | EventBody::HostnameAcquired(_)
+        | EventBody::HostnameSurrendered(_)
+        | EventBody::HostnameReleased(_)
+        | EventBody::PortGranted(_)
+        | EventBody::PortGrantRevoked(_)
+        | EventBody::PortPolicySet(_)
+        | EventBody::ReleaseCreated(_)
+        | EventBody::ReleaseActivated(_)
+        | EventBody::ReleaseSuperseded(_)
+        | EventBody::WorkloadHealthChanged(_)
+        | EventBody::RouteCreated(_)
+        | EventBody::RouteChanged(_)
+        | EventBody::RouteMoved(_)
+        | EventBody::RouteDeleted(_) => false,
+    }
+}
+
+fn concerns_edge(event: &Event, node_id: NodeId, network_id: NetworkId) -> bool {
+    match &event.body {
+        EventBody::RouteCreated(body) => body.network_id == network_id,
+        EventBody::RouteChanged(body) => body.network_id == network_id,
+        EventBody::RouteMoved(body) => body.network_id == network_id,
+        EventBody::RouteDeleted(body) => body.network_id == network_id,
+        EventBody::WorkloadPlaced(body) => body.network_id == network_id,
+        EventBody::WorkloadHealthChanged(body) => body.network_id == network_id,
+        EventBody::WorkloadWithdrawn(body) => body.network_id == network_id,
+        EventBody::WorkloadReleased(body) => body.network_id == network_id,
+        EventBody::NodeWithdrawn(_) => event.aggregate_id == node_id.0,
+        EventBody::NetworkCreated(_)
+        | EventBody::NetworkRenamed(_)
+        | EventBody::NetworkDeleted(_)
+        | EventBody::EnrolmentTokenCreated(_)
+        | EventBody::EnrolmentTokenUsed(_)
+        | EventBody::EnrolmentTokenRevoked(_)
+        | EventBody::NodeEnrolled(_)
+        | EventBody::NodeEndpointChanged(_)
+        | EventBody::NodeCertificateIssued(_)
+        | EventBody::NodeReleased(_)
+        | EventBody::ApiTokenCreated(_)
+        | EventBody::ApiTokenRevoked(_)
+        | EventBody::OrgCreated(_)
+        | EventBody::OrgDeleted(_)
+        | EventBody::AppCreated(_)
+        | EventBody::AppDeleted(_)
+        | EventBody::EnvironmentCreated(_)
+        | EventBody::EnvironmentDeleted(_)
+        | EventBody::HostnameClaimed(_)
+        | EventBody::HostnameVerified(_)
+        | EventBody::HostnameAcquired(_)
+        | EventBody::HostnameSurrendered(_)
+        | EventBody::HostnameReleased(_)
+        | EventBody::PortGranted(_)
+        | EventBody::PortGrantRevoked(_)
+        | EventBody::PortPolicySet(_)
+        | EventBody::ReleaseCreated(_)
+        | EventBody::ReleaseActivated(_)
+        | EventBody::ReleaseSuperseded(_) => false,
     }
 }
 
@@ -106,6 +231,7 @@ mod tests {
             5,
             EventBody::ApiTokenCreated(ApiTokenCreated {
                 name: DnsLabel::new("ops").expect("label"),
+                org_id: None,
                 role: OperatorRole::Admin,
                 expires_at: None,
                 secret_hash: Some(Secret::new([1; 32]).hash()),

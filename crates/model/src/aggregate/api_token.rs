@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     aggregate::{Aggregate, Refusal},
     event::{AggregateKind, ApiTokenCreated, ApiTokenRevoked, EventBody},
+    id::OrgId,
     name::DnsLabel,
     role::OperatorRole,
     secret::SecretHash,
@@ -27,6 +28,7 @@ impl ApiTokenState {
     pub fn create(
         name: DnsLabel,
         role: OperatorRole,
+        org_id: Option<OrgId>,
         lifetime: Option<Duration>,
         secret_hash: SecretHash,
         now: Timestamp,
@@ -41,6 +43,7 @@ impl ApiTokenState {
         Ok(EventBody::ApiTokenCreated(ApiTokenCreated {
             name,
             role,
+            org_id,
             expires_at: lifetime.map(|lifetime| now.after(lifetime)),
             secret_hash: Some(secret_hash),
         }))

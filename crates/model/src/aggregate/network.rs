@@ -80,11 +80,11 @@ impl NetworkState {
         Ok(changed.then_some(EventBody::NetworkRenamed(NetworkRenamed { name })))
     }
 
-    /// Removes it, if no node holds a prefix in it.
-    pub fn delete(&self, nodes: u64) -> Result<EventBody, Refusal> {
+    /// Removes it, if no node holds a prefix in it and no environment lives in it.
+    pub fn delete(&self, nodes: u64, environments: u64) -> Result<EventBody, Refusal> {
         let network = self.live()?;
-        if nodes > 0 {
-            return Err(Refusal::NetworkInUse(network.name.clone(), nodes));
+        if nodes > 0 || environments > 0 {
+            return Err(Refusal::NetworkInUse(network.name.clone(), nodes, environments));
         }
         Ok(EventBody::NetworkDeleted(NetworkDeleted {}))
     }
@@ -157,9 +157,12 @@ mod tests {
     #[test]
     fn a_network_is_deleted_only_when_empty_and_only_once() {
         let mut state = created(wish(|_| ()));
-        assert_eq!(state.delete(2).expect_err("in use").code(), "network-in-use");
-        state.apply(&state.delete(0).expect("deleted"));
-        assert_eq!(state.delete(0), Err(Refusal::NotFound(AggregateKind::Network)));
+        for (nodes, environments) in [(2, 0), (0, 1)] {
+            let refused = state.delete(nodes, environments).expect_err("in use");
+            assert_eq!(refused.code(), "network-in-use");
+        }
+        state.apply(&state.delete(0, 0).expect("deleted"));
+        assert_eq!(state.delete(0, 0), Err(Refusal::NotFound(AggregateKind::Network)));
         assert!(state.rename(DnsLabel::new("other").expect("label")).is_err());
     }
 

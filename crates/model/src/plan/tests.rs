@@ -26,6 +26,7 @@ fn execute(observed: &mut Option<ObservedInterface>, step: Step, key: PublicKey)
             listen_port: None,
             addresses: BTreeSet::new(),
             routes: BTreeSet::new(),
+            unreachable: BTreeSet::new(),
             peers: BTreeMap::new(),
         });
         return;
@@ -59,6 +60,8 @@ fn execute(observed: &mut Option<ObservedInterface>, step: Step, key: PublicKey)
         }
         Step::RemoveRoute(route) => assert!(interface.routes.remove(&route)),
         Step::RemoveAddress(address) => assert!(interface.addresses.remove(&address)),
+        Step::AddUnreachable(prefix) => assert!(interface.unreachable.insert(prefix)),
+        Step::RemoveUnreachable(prefix) => assert!(interface.unreachable.remove(&prefix)),
     }
 }
 
@@ -87,6 +90,33 @@ fn a_join_is_one_step() {
     converge(&mut observed, &desired(&BTreeSet::from([1, 2])));
     let steps = converge(&mut observed, &desired(&BTreeSet::from([1, 2, 3])));
     assert!(matches!(steps.as_slice(), [Step::SetPeer { .. }]), "{steps:?}");
+}
+
+#[test]
+fn a_workload_is_an_address_and_no_peer_is_touched() {
+    let wanted = desired(&BTreeSet::from([1]));
+    let mut observed = None;
+    converge(&mut observed, &wanted);
+    let address: Prefix = "fd00::99/128".parse().expect("prefix");
+    let mut with = wanted.clone();
+    with.mesh.addresses.insert(address);
+    assert_eq!(converge(&mut observed, &with), [Step::AddAddress(address)]);
+    assert_eq!(converge(&mut observed, &wanted), [Step::RemoveAddress(address)]);
+}
+
+#[test]
+fn what_is_unreachable_is_kept_right_within_the_network_and_left_alone_elsewhere() {
+    let wanted = desired(&BTreeSet::from([1]));
+    let mut observed = None;
+    converge(&mut observed, &wanted);
+    let (stale, foreign): (Prefix, Prefix) =
+        ("fd00:0:0:77::/64".parse().expect("prefix"), "fd99::/64".parse().expect("prefix"));
+    observed.as_mut().expect("built").unreachable = BTreeSet::from([stale, foreign]);
+    let own = *wanted.mesh.unreachable.first().expect("own prefix");
+    assert_eq!(
+        converge(&mut observed, &wanted),
+        [Step::AddUnreachable(own), Step::RemoveUnreachable(stale)]
+    );
 }
 
 #[test]
