@@ -1,9 +1,17 @@
 //! Names and keys that belong to one owner at a time.
 
+mod hostnames;
+mod listeners;
+
 use sextant_model::{DnsLabel, PublicKey};
 use uuid::Uuid;
 
 use crate::{error::StoreError, unit::Unit};
+
+pub use {
+    hostnames::{HostnameHolder, HostnameTaking},
+    listeners::{ListenerHolder, ListenerWish},
+};
 
 /// Where a name must be unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +20,12 @@ pub enum NameScope {
     Networks,
     /// Node names, in this network.
     NodesOf(sextant_model::NetworkId),
+    /// Org names, in the whole platform.
+    Orgs,
+    /// App names, in this org.
+    AppsOf(sextant_model::OrgId),
+    /// Environment names, in this app.
+    EnvironmentsOf(sextant_model::AppId),
 }
 
 impl NameScope {
@@ -19,6 +33,9 @@ impl NameScope {
         match self {
             Self::Networks => (Uuid::nil(), "network"),
             Self::NodesOf(network) => (network.0, "node"),
+            Self::Orgs => (Uuid::nil(), "org"),
+            Self::AppsOf(org) => (org.0, "app"),
+            Self::EnvironmentsOf(app) => (app.0, "environment"),
         }
     }
 }
@@ -47,6 +64,39 @@ impl Unit {
         } else {
             Err(StoreError::NameTaken(name.to_string()))
         }
+    }
+
+    /// How many names are taken in `scope`.
+    pub async fn names_in(&mut self, scope: NameScope) -> Result<u64, StoreError> {
+        let (scope, kind) = scope.columns();
+        let count = sqlx::query_scalar!(
+            r#"SELECT count(*) AS "count!" FROM name_claims WHERE scope = $1 AND kind = $2"#,
+            scope,
+            kind
+        )
+        .fetch_one(self.open().await?)
+        .await?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// Keeps whoever has a name from losing it until this transaction ends: what is made for an
+    /// owner now does not outlive it. `false` if the owner has none, or no longer.
+    pub async fn hold(&mut self, owner: Uuid) -> Result<bool, StoreError> {
+        let held =
+            sqlx::query!("SELECT name FROM name_claims WHERE owner_id = $1 FOR SHARE", owner)
+                .fetch_optional(self.open().await?)
+                .await?;
+        Ok(held.is_some())
+    }
+
+    /// The same, alone: nobody else holds the owner, or seizes it, until this transaction ends.
+    /// Whoever needs several takes environments before nodes, and nodes in the order of their ids.
+    pub async fn seize(&mut self, owner: Uuid) -> Result<bool, StoreError> {
+        let held =
+            sqlx::query!("SELECT name FROM name_claims WHERE owner_id = $1 FOR UPDATE", owner)
+                .fetch_optional(self.open().await?)
+                .await?;
+        Ok(held.is_some())
     }
 
     /// Gives back every name `owner` holds.

@@ -14,6 +14,7 @@ mod error;
 pub mod idempotency;
 pub mod ipam;
 pub mod log;
+pub mod placements;
 pub mod projection;
 pub mod read;
 pub mod report;

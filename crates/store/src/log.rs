@@ -33,14 +33,10 @@ impl TryFrom<EventRow> for Event {
 }
 
 fn kind(word: &str) -> Result<AggregateKind, StoreError> {
-    use AggregateKind::{ApiToken, EnrolmentToken, Network, Node};
-    [ApiToken, EnrolmentToken, Network, Node]
-        .into_iter()
-        .find(|kind| kind.as_str() == word)
-        .ok_or_else(|| StoreError::Inconsistent {
-            table: "events",
-            reason: format!("aggregate_type \"{word}\" is not known to this version"),
-        })
+    serde_json::from_value(word.into()).map_err(|_| StoreError::Inconsistent {
+        table: "events",
+        reason: format!("aggregate_type \"{word}\" is not known to this version"),
+    })
 }
 
 impl Store {

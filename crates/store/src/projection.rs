@@ -5,9 +5,17 @@
 //! rows, because nothing but events goes in.
 
 mod api_tokens;
+mod apps;
 mod enrolment_tokens;
+mod environments;
+mod hostnames;
 mod networks;
 mod nodes;
+mod orgs;
+mod port_grants;
+mod releases;
+mod routes;
+mod workloads;
 
 use sextant_model::Event;
 use sqlx::PgConnection;
@@ -15,7 +23,20 @@ use sqlx::PgConnection;
 use crate::{Store, error::StoreError, log::read_events};
 
 /// Every projection, by name.
-pub const ALL: [&str; 4] = ["api-tokens", "enrolment-tokens", "networks", "nodes"];
+pub const ALL: [&str; 12] = [
+    "api-tokens",
+    "apps",
+    "enrolment-tokens",
+    "environments",
+    "hostnames",
+    "networks",
+    "nodes",
+    "orgs",
+    "port-grants",
+    "releases",
+    "routes",
+    "workloads",
+];
 
 /// Events per transaction.
 const BATCH: u32 = 500;
@@ -27,9 +48,17 @@ async fn apply(
 ) -> Result<(), StoreError> {
     match name {
         "api-tokens" => api_tokens::apply(connection, events).await,
+        "apps" => apps::apply(connection, events).await,
         "enrolment-tokens" => enrolment_tokens::apply(connection, events).await,
+        "environments" => environments::apply(connection, events).await,
+        "hostnames" => hostnames::apply(connection, events).await,
         "networks" => networks::apply(connection, events).await,
         "nodes" => nodes::apply(connection, events).await,
+        "orgs" => orgs::apply(connection, events).await,
+        "port-grants" => port_grants::apply(connection, events).await,
+        "releases" => releases::apply(connection, events).await,
+        "routes" => routes::apply(connection, events).await,
+        "workloads" => workloads::apply(connection, events).await,
         _ => Err(StoreError::Inconsistent {
             table: "projection_checkpoints",
             reason: format!("projection \"{name}\" is not known to this version"),
@@ -77,9 +106,18 @@ impl Store {
         let settled = self.settle().await?;
         for delete in [
             sqlx::query!("DELETE FROM api_tokens"),
+            sqlx::query!("DELETE FROM apps"),
             sqlx::query!("DELETE FROM enrolment_tokens"),
+            sqlx::query!("DELETE FROM environments"),
             sqlx::query!("DELETE FROM networks"),
             sqlx::query!("DELETE FROM nodes"),
+            sqlx::query!("DELETE FROM orgs"),
+            sqlx::query!("DELETE FROM releases"),
+            sqlx::query!("DELETE FROM workloads"),
+            sqlx::query!("DELETE FROM hostnames"),
+            sqlx::query!("DELETE FROM port_grants"),
+            sqlx::query!("DELETE FROM routes"),
+            sqlx::query!("DELETE FROM routing_heads"),
         ] {
             delete.execute(&mut *transaction).await?;
         }

@@ -1,10 +1,18 @@
 //! Reading the projections. Lists come in order of creation, a page at a time.
 
 mod api_tokens;
+mod edges;
 mod enrolment_tokens;
+mod hostnames;
 mod networks;
 mod nodes;
+mod orgs;
+mod ports;
+mod releases;
+mod routes;
+mod routing;
 mod snapshot;
+mod workloads;
 
 use serde::{Serialize, de::DeserializeOwned};
 use sextant_api::page::Page;
@@ -12,7 +20,10 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 
-pub use {api_tokens::ApiTokenCredentials, nodes::NodeAccess, nodes::ReportRow};
+pub use {
+    api_tokens::ApiTokenCredentials, hostnames::HostnamePage, nodes::NodeAccess, nodes::ReportRow,
+    routes::RouteFilter, routing::Candidates, workloads::WorkloadFilter,
+};
 
 /// Which part of a list.
 #[derive(Clone, Copy, Debug)]

@@ -14,6 +14,7 @@ pub struct Unit {
     carver: PgPool,
     transaction: Option<Transaction<'static, Postgres>>,
     last_event_id: i64,
+    last_event_at: Option<Timestamp>,
 }
 
 /// An aggregate as its events tell it.
@@ -67,30 +68,16 @@ impl Store {
         &self,
         batch: &[FirstEvent],
     ) -> Result<(Vec<i64>, Timestamp), StoreError> {
-        let kinds: Vec<_> = batch.iter().map(|event| event.body.kind().as_str().into()).collect();
-        let ids: Vec<_> = batch.iter().map(|event| event.aggregate_id).collect();
-        let actors: Vec<_> = batch.iter().map(|event| event.actor.0).collect();
-        let (types, payloads) = columns(batch.iter().map(|event| &event.body))?;
         // A connection first: one that cannot be had is no lost commit.
         let mut connection = self.pool.acquire().await?;
-        let appended = sqlx::query!(
-            r#"SELECT append_first_events($1, $2, $3, $4, $5) AS "ids!", now() AS "now!""#,
-            &kinds,
-            &ids,
-            &actors,
-            &types,
-            &payloads
-        )
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(StoreError::of_commit)?;
-        Ok((appended.ids, Timestamp(appended.now)))
+        let appended = append_first_on(&mut connection, batch).await?;
+        appended.map_err(StoreError::of_commit)
     }
 
     /// Begins a command.
     pub fn begin(&self) -> Unit {
         let (pool, carver) = (self.pool.clone(), self.carver.clone());
-        Unit { pool, carver, transaction: None, last_event_id: 0 }
+        Unit { pool, carver, transaction: None, last_event_id: 0, last_event_at: None }
     }
 }
 
@@ -141,8 +128,20 @@ impl Unit {
         let connection = self.open().await?;
         let (last, now) = append_on(connection, loaded, events, actor).await?;
         loaded.fold(events, last, now);
-        self.last_event_id = last;
+        (self.last_event_id, self.last_event_at) = (last, Some(now));
         Ok(())
+    }
+
+    /// Appends the first events of several aggregates in one statement, in their order: their ids,
+    /// and when it happened. The writers' lock is held from here on, so what takes time goes first.
+    pub async fn append_first(
+        &mut self,
+        batch: &[FirstEvent],
+    ) -> Result<(Vec<i64>, Timestamp), StoreError> {
+        let (ids, now) = append_first_on(self.open().await?, batch).await??;
+        self.last_event_id = ids.last().copied().unwrap_or(self.last_event_id);
+        self.last_event_at = Some(now);
+        Ok((ids, now))
     }
 
     /// Prefixes and addresses, within this transaction.
@@ -158,6 +157,11 @@ impl Unit {
         self.last_event_id
     }
 
+    /// When the events appended so far happen; `None` if there are none.
+    pub fn last_event_at(&self) -> Option<Timestamp> {
+        self.last_event_at
+    }
+
     /// Makes it all true. Returns the last event id; 0 if nothing was appended.
     pub async fn commit(self) -> Result<i64, StoreError> {
         if let Some(transaction) = self.transaction {
@@ -165,6 +169,28 @@ impl Unit {
         }
         Ok(self.last_event_id)
     }
+}
+
+/// Calls `append_first_events`. The outer error is this program's, the inner one the database's.
+async fn append_first_on(
+    connection: &mut PgConnection,
+    batch: &[FirstEvent],
+) -> Result<Result<(Vec<i64>, Timestamp), sqlx::Error>, StoreError> {
+    let kinds: Vec<_> = batch.iter().map(|event| event.body.kind().as_str().into()).collect();
+    let ids: Vec<_> = batch.iter().map(|event| event.aggregate_id).collect();
+    let actors: Vec<_> = batch.iter().map(|event| event.actor.0).collect();
+    let (types, payloads) = columns(batch.iter().map(|event| &event.body))?;
+    let appended = sqlx::query!(
+        r#"SELECT append_first_events($1, $2, $3, $4, $5) AS "ids!", now() AS "now!""#,
+        &kinds,
+        &ids,
+        &actors,
+        &types,
+        &payloads
+    )
+    .fetch_one(connection)
+    .await;
+    Ok(appended.map(|appended| (appended.ids, Timestamp(appended.now))))
 }
 
 /// Calls `append_events`; the last id, and the moment the transaction began.

@@ -1,7 +1,7 @@
 //! API tokens.
 
 use sextant_api::{page::Page, resource::api_token::ApiToken};
-use sextant_model::{ApiTokenId, OperatorRole, Timestamp, secret::SecretHash};
+use sextant_model::{ApiTokenId, OperatorRole, OrgId, Timestamp, secret::SecretHash};
 use uuid::Uuid;
 
 use super::{PageRequest, column};
@@ -11,6 +11,7 @@ struct Row {
     token_id: Uuid,
     name: String,
     role: String,
+    org_id: Option<Uuid>,
     expires_at: Option<time::OffsetDateTime>,
     revoked: bool,
     created_at: time::OffsetDateTime,
@@ -21,6 +22,8 @@ struct Row {
 pub struct ApiTokenCredentials {
     /// What it may do.
     pub role: OperatorRole,
+    /// The only org it is for, if it is not for the platform.
+    pub org_id: Option<OrgId>,
     /// To be compared in constant time.
     pub secret_hash: SecretHash,
     /// Useless from then on.
@@ -37,6 +40,7 @@ impl TryFrom<Row> for ApiToken {
             id: ApiTokenId(row.token_id),
             name: column("api_tokens", row.name)?,
             role: column("api_tokens", row.role)?,
+            org_id: row.org_id.map(OrgId),
             expires_at: row.expires_at.map(Timestamp),
             revoked: row.revoked,
             created_at: Timestamp(row.created_at),
@@ -46,13 +50,18 @@ impl TryFrom<Row> for ApiToken {
 }
 
 impl Store {
-    /// A page of API tokens.
-    pub async fn api_tokens(&self, page: PageRequest) -> Result<Page<ApiToken>, StoreError> {
+    /// A page of API tokens: all, or those of one org.
+    pub async fn api_tokens(
+        &self,
+        org: Option<OrgId>,
+        page: PageRequest,
+    ) -> Result<Page<ApiToken>, StoreError> {
         let rows = sqlx::query_as!(
             Row,
-            "SELECT token_id, name, role, expires_at, revoked, created_at FROM api_tokens
-             WHERE token_id > $1 ORDER BY token_id LIMIT $2",
+            "SELECT token_id, name, role, org_id, expires_at, revoked, created_at FROM api_tokens
+             WHERE token_id > $1 AND ($2::uuid IS NULL OR org_id = $2) ORDER BY token_id LIMIT $3",
             page.after(),
+            org.map(|org| org.0),
             page.fetch()
         )
         .fetch_all(&self.pool)
@@ -65,7 +74,7 @@ impl Store {
     pub async fn api_token(&self, id: ApiTokenId) -> Result<Option<ApiToken>, StoreError> {
         let row = sqlx::query_as!(
             Row,
-            "SELECT token_id, name, role, expires_at, revoked, created_at FROM api_tokens
+            "SELECT token_id, name, role, org_id, expires_at, revoked, created_at FROM api_tokens
              WHERE token_id = $1",
             id.0
         )
@@ -81,7 +90,7 @@ impl Store {
     ) -> Result<Option<ApiTokenCredentials>, StoreError> {
         let row = sqlx::query!(
             // The log itself says whether it was revoked: a projection may be behind.
-            r#"SELECT role, secret_hash, expires_at, revoked OR EXISTS (
+            r#"SELECT role, org_id, secret_hash, expires_at, revoked OR EXISTS (
                    SELECT FROM events WHERE aggregate_type = 'api-token' AND aggregate_id = $1
                                         AND event_type = 'api-token-revoked') AS "revoked!"
                FROM api_tokens WHERE token_id = $1"#,
@@ -92,6 +101,7 @@ impl Store {
         row.map(|row| {
             Ok(ApiTokenCredentials {
                 role: column("api_tokens", row.role)?,
+                org_id: row.org_id.map(OrgId),
                 secret_hash: SecretHash::from(row.secret_hash),
                 expires_at: row.expires_at.map(Timestamp),
                 revoked: row.revoked,

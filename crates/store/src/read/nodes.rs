@@ -41,6 +41,8 @@ pub struct NodeAccess {
     pub network_id: NetworkId,
     /// How far it has come; only an active node may ask for anything.
     pub phase: NodePhase,
+    /// Whether it has the role edge.
+    pub edge: bool,
 }
 
 /// What a node last reported.
@@ -112,7 +114,7 @@ impl Store {
     pub async fn node_access(&self, id: NodeId) -> Result<Option<NodeAccess>, StoreError> {
         // The log itself says whether it has left: a projection may be behind.
         let row = sqlx::query!(
-            r#"SELECT network_id, CASE WHEN phase = 'active' AND EXISTS (
+            r#"SELECT network_id, 'edge' = ANY(roles) AS "edge!", CASE WHEN phase = 'active' AND EXISTS (
                    SELECT FROM events WHERE aggregate_type = 'node' AND aggregate_id = $1
                                         AND event_type = 'node-withdrawn')
                THEN 'withdrawn' ELSE phase END AS "phase!"
@@ -123,7 +125,7 @@ impl Store {
         .await?;
         row.map(|row| {
             let phase = column("nodes", row.phase)?;
-            Ok(NodeAccess { network_id: NetworkId(row.network_id), phase })
+            Ok(NodeAccess { network_id: NetworkId(row.network_id), phase, edge: row.edge })
         })
         .transpose()
     }

@@ -9,18 +9,23 @@ use sextant_api::{
     },
 };
 use sextant_model::{
-    AggregateKind, Cursor, Epoch, NetworkId, Refusal,
+    AggregateKind, Cursor, Epoch, NetworkId, NodeId, OrgId, Refusal,
     membership::{Member, Membership},
 };
 use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
-use super::{networks, nodes};
-use crate::{Store, error::StoreError};
+use super::{RouteFilter, WorkloadFilter, networks, nodes, orgs, releases, routes, workloads};
+use crate::{Store, error::StoreError, projection::ALL};
 
 impl Store {
-    /// The members of a network.
-    pub async fn membership(&self, network: NetworkId) -> Result<(Cursor, Membership), StoreError> {
+    /// The members of a network, as node `of` needs to know them: with the addresses of its own
+    /// workloads.
+    pub async fn membership(
+        &self,
+        network: NetworkId,
+        of: NodeId,
+    ) -> Result<(Cursor, Membership), StoreError> {
         let mut transaction = self.frozen().await?;
         let cursor = checkpoint(&mut transaction).await?;
         let found = networks::list(&mut transaction, Uuid::nil(), i64::MAX).await?;
@@ -38,6 +43,7 @@ impl Store {
             prefix,
             members: active.into_iter().map(|node| (node.id, member(node))).collect(),
             departed: gone.into_iter().map(|node| node.id).collect(),
+            workloads: workloads::addresses_on(&mut transaction, of).await?,
         };
         Ok((cursor, membership))
     }
@@ -49,6 +55,24 @@ impl Store {
         let networks = networks::list(&mut transaction, Uuid::nil(), i64::MAX).await?;
         let nodes = nodes::list(&mut transaction, Uuid::nil(), i64::MAX).await?;
         Ok((cursor, SnapshotState::Platform { networks, nodes }))
+    }
+
+    /// What an org owns.
+    pub async fn org_snapshot(&self, id: OrgId) -> Result<(Cursor, SnapshotState), StoreError> {
+        let mut transaction = self.frozen().await?;
+        let cursor = checkpoint(&mut transaction).await?;
+        let org = orgs::org(&mut transaction, id).await?;
+        let org = org.ok_or(Refusal::NotFound(AggregateKind::Org))?;
+        let (nil, all) = (Uuid::nil(), i64::MAX);
+        let apps = orgs::apps(&mut transaction, Some(id), nil, all).await?;
+        let environments = orgs::environments(&mut transaction, Some(id), None, nil, all).await?;
+        let releases = releases::open(&mut transaction, id).await?;
+        let filter = WorkloadFilter { org: Some(id), ..WorkloadFilter::default() };
+        let workloads = workloads::list(&mut transaction, filter, nil, all).await?;
+        let filter = RouteFilter { org: Some(id), ..RouteFilter::default() };
+        let routes = routes::list(&mut transaction, &filter, nil, all).await?;
+        let state = SnapshotState::Org { org, apps, environments, releases, workloads, routes };
+        Ok((cursor, state))
     }
 
     /// How far each projection is.
@@ -63,7 +87,7 @@ impl Store {
         Ok(rows)
     }
 
-    async fn frozen(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+    pub(super) async fn frozen(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
         let mut transaction = self.pool.begin().await?;
         sqlx::query!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             .execute(&mut *transaction)
@@ -73,11 +97,12 @@ impl Store {
 }
 
 /// Where the projections stand: the log up to here is in their rows.
-async fn checkpoint(connection: &mut PgConnection) -> Result<Cursor, StoreError> {
+pub(super) async fn checkpoint(connection: &mut PgConnection) -> Result<Cursor, StoreError> {
     let row = sqlx::query!(
         r#"SELECT e.epoch, (SELECT min(last_applied_event_id) FROM projection_checkpoints
-                            WHERE projection IN ('networks', 'nodes')) AS at
-           FROM stream_epoch e"#
+                            WHERE projection = ANY($1)) AS at
+           FROM stream_epoch e"#,
+        &ALL.map(String::from)
     )
     .fetch_one(connection)
     .await?;

@@ -3,7 +3,9 @@
 mod allocation;
 mod claims;
 mod event_log;
+mod ingress;
 mod projections;
+mod tenancy;
 
 use std::net::{Ipv6Addr, SocketAddr};
 

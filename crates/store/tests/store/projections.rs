@@ -59,7 +59,22 @@ async fn project(store: &Store) -> Result<i64, StoreError> {
 async fn dump(fixture: &Fixture) -> String {
     let pool = fixture.raw(&fixture.database.url);
     let mut all = String::new();
-    for table in ["networks", "nodes", "enrolment_tokens", "api_tokens", "projection_checkpoints"] {
+    for table in [
+        "networks",
+        "nodes",
+        "enrolment_tokens",
+        "api_tokens",
+        "orgs",
+        "apps",
+        "environments",
+        "releases",
+        "workloads",
+        "hostnames",
+        "port_grants",
+        "routes",
+        "routing_heads",
+        "projection_checkpoints",
+    ] {
         let query = format!(
             "SELECT coalesce(string_agg(t::text, E'\\n' ORDER BY t::text), '') FROM {table} t"
         );
@@ -81,7 +96,7 @@ async fn projections_show_what_the_log_says() {
     assert_eq!((moved.version, moved.phase), (3, NodePhase::Active));
     let gone = store.node(nodes[1]).await.expect("read").expect("there");
     assert_eq!(gone.phase, NodePhase::Withdrawn);
-    let (cursor, membership) = store.membership(network).await.expect("membership");
+    let (cursor, membership) = store.membership(network, nodes[0]).await.expect("membership");
     assert_eq!(membership.members.len(), 4);
     assert!(membership.departed.contains(&nodes[1]));
     assert_eq!(cursor.event_id, store.settle().await.expect("settled"));
@@ -107,9 +122,13 @@ async fn lists_come_in_pages_without_repeats_or_holes() {
 async fn rebuilding_from_the_log_gives_identical_rows() {
     let fixture = Fixture::new().await;
     grow(&fixture.store).await;
+    crate::ingress::grow(&fixture.store).await;
+    crate::tenancy::grow(&fixture.store).await;
     project(&fixture.store).await.expect("projected");
     let before = dump(&fixture).await;
+    assert!(before.contains("*.c.test") && before.contains("tcp:9000"), "{before}");
     assert!(before.contains("2001:db8::77"), "{before}");
+    assert!(before.contains("shop") && before.contains("superseded"), "{before}");
     fixture.store.rebuild().await.expect("rebuilt");
     assert_eq!(dump(&fixture).await, before);
 }
@@ -150,6 +169,7 @@ async fn addresses_are_released_only_after_every_live_node_has_let_go() {
         underlay_mtu: 1500,
         problems: vec![],
         peers: vec![],
+        workloads_live: vec![],
     };
     let live = [nodes[0], nodes[2], nodes[3], nodes[4]];
     for node in &live[..3] {
