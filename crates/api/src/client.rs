@@ -2,9 +2,13 @@
 //! the next.
 
 mod endpoints;
+mod ingress;
+mod tenancy;
 pub mod tls;
 
 pub use endpoints::PageQuery;
+pub use ingress::{ExplainQuery, RouteQuery};
+pub use tenancy::{EnvironmentQuery, WorkloadQuery};
 
 use std::{
     path::PathBuf,
@@ -27,7 +31,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Shorter than the server's patience with idle connections.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest answer the client reads, in bytes.
-const ANSWER_LIMIT: usize = 64 * 1024 * 1024;
+const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
 
 /// Which servers are believed.
 #[derive(Clone, Debug)]

@@ -20,7 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use position::{Position, Step};
 
-use crate::{Client, ClientError, Frame, frame::HEARTBEAT_INTERVAL, frame::SnapshotState};
+use crate::{
+    Client, ClientError, Frame,
+    frame::{HEARTBEAT_INTERVAL, SnapshotState, StreamView},
+};
 
 /// Items that may wait for a slow consumer before the stream is left unread.
 const QUEUE: usize = 256;
@@ -81,11 +84,32 @@ pub fn follow(
     after: Option<Cursor>,
     stop: CancellationToken,
 ) -> mpsc::Receiver<Item> {
+    start(client, None, after, stop)
+}
+
+/// Follows one view instead of all that the client may see.
+///
+/// Must be called inside a tokio runtime.
+pub fn follow_view(
+    client: Client,
+    view: StreamView,
+    after: Option<Cursor>,
+    stop: CancellationToken,
+) -> mpsc::Receiver<Item> {
+    start(client, Some(view), after, stop)
+}
+
+fn start(
+    client: Client,
+    view: Option<StreamView>,
+    after: Option<Cursor>,
+    stop: CancellationToken,
+) -> mpsc::Receiver<Item> {
     let (sender, receiver) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
         let position = Position::new(after);
         let mut follower =
-            Follower { client, position, sender, turn: 0, failures: 0, strangers: 0 };
+            Follower { client, view, position, sender, turn: 0, failures: 0, strangers: 0 };
         tokio::select! {
             () = stop.cancelled() => {}
             () = follower.run() => {}
@@ -96,6 +120,7 @@ pub fn follow(
 
 struct Follower {
     client: Client,
+    view: Option<StreamView>,
     position: Position,
     sender: mpsc::Sender<Item>,
     /// Whose turn it is among the URLs.
@@ -141,7 +166,7 @@ impl Follower {
     }
 
     async fn once(&mut self, url: &url::Url) -> Ended {
-        match connection::open(&self.client, url, self.position.cursor()).await {
+        match connection::open(&self.client, url, self.view, self.position.cursor()).await {
             Ok(mut connection) => {
                 if self.sender.send(Item::Connected { url: url.to_string() }).await.is_err() {
                     return Ended::Unheard;
@@ -176,13 +201,7 @@ impl Follower {
             if polling_since.elapsed() > POLL_LIMIT {
                 return Ended::Interrupted(format!("polling {url}; trying to open a stream again"));
             }
-            let page = match self.position.cursor() {
-                None => client.snapshot().await.map(|frame| (vec![frame], true)),
-                after => client.events(after, None).await.map(|page| {
-                    let bookmark = Frame::Bookmark { cursor: page.next_after };
-                    (page.frames.into_iter().chain([bookmark]).collect(), page.has_more)
-                }),
-            };
+            let page = self.page(&client).await;
             let (frames, more) = match page {
                 Ok(page) => page,
                 Err(ClientError::Problem(problem)) => return self.refused(*problem),
@@ -202,6 +221,18 @@ impl Follower {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
+    }
+
+    /// The next frames, and whether there are more at once.
+    async fn page(&self, client: &Client) -> Result<(Vec<Frame>, bool), ClientError> {
+        let page = match (self.position.cursor(), self.view) {
+            (None, None) => return Ok((vec![client.snapshot().await?], true)),
+            (None, Some(view)) => return Ok((vec![client.snapshot_of(view).await?], true)),
+            (after, None) => client.events(after, None).await?,
+            (after, Some(view)) => client.events_of(view, after, None).await?,
+        };
+        let bookmark = Frame::Bookmark { cursor: page.next_after };
+        Ok((page.frames.into_iter().chain([bookmark]).collect(), page.has_more))
     }
 
     fn refused(&mut self, problem: crate::Problem) -> Ended {

@@ -1,10 +1,15 @@
 //! What travels on the stream. The same frames go over the WebSocket and over `GET /v1/events`.
 
 use serde::{Deserialize, Serialize};
-use sextant_model::{Cursor, Event, Timestamp, membership::Membership};
+use sextant_model::{
+    Cursor, Event, Timestamp, membership::Membership, routing::desired::RoutingSnapshot,
+};
 use utoipa::ToSchema;
 
-use crate::resource::{network::Network, node::Node};
+use crate::resource::{
+    app::App, environment::Environment, network::Network, node::Node, org::Org, release::Release,
+    route::Route, workload::Workload,
+};
 
 /// Longest time between two frames on a quiet stream. A follower that hears nothing for three
 /// times as long must assume that the stream is dead.
@@ -49,6 +54,23 @@ pub enum Frame {
     },
 }
 
+/// What a node asks of the stream besides its usual view: query parameter `view`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StreamView {
+    /// Routes and workloads, for nodes with the role edge.
+    Routing,
+}
+
+impl StreamView {
+    /// The word in the query.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Routing => "routing",
+        }
+    }
+}
+
 /// A snapshot, as much of it as the follower may see.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "of", rename_all = "kebab-case")]
@@ -57,6 +79,26 @@ pub enum SnapshotState {
     Membership {
         /// Who is in the network.
         membership: Membership,
+    },
+    /// For the holder of an org's API token: what the org owns.
+    Org {
+        /// The org.
+        org: Org,
+        /// Its apps.
+        apps: Vec<App>,
+        /// Its environments.
+        environments: Vec<Environment>,
+        /// Its releases that no later one has replaced, without their workloads.
+        releases: Vec<Release>,
+        /// Its workloads that have not been released.
+        workloads: Vec<Workload>,
+        /// Its routes, with their backends counted.
+        routes: Vec<Route>,
+    },
+    /// For an edge that asks for it: the routes and workloads of its network.
+    Routing {
+        /// What to serve.
+        routing: RoutingSnapshot,
     },
     /// For an operator: every network and node.
     Platform {

@@ -31,7 +31,7 @@ pub struct PageQuery {
 }
 
 impl PageQuery {
-    fn path(&self, path: &str) -> String {
+    pub(super) fn path(&self, path: &str) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         if let Some(after) = &self.after {
             query.append_pair("after", after);

@@ -15,11 +15,12 @@ use tokio_tungstenite::{
 };
 use url::{Host, Url};
 
-use crate::{Auth, Client, Frame, Problem, client::root_cause};
+use crate::{Auth, Client, Frame, Problem, client::root_cause, frame::StreamView};
 
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// A snapshot is the largest message there is.
-const MESSAGE_LIMIT: usize = 64 * 1024 * 1024;
+/// 100,000 routes and their workloads take some 50 MB.
+const MESSAGE_LIMIT: usize = 256 * 1024 * 1024;
 
 /// An open stream of frames.
 pub(super) struct Connection(WebSocketStream<TlsStream<TcpStream>>);
@@ -38,10 +39,11 @@ pub(super) enum OpenError {
 pub(super) async fn open(
     client: &Client,
     base: &Url,
+    view: Option<StreamView>,
     after: Option<Cursor>,
 ) -> Result<Connection, OpenError> {
     let failed = |reason: String| OpenError::Failed(format!("{base}: {reason}"));
-    match tokio::time::timeout(OPEN_TIMEOUT, dial(client, base, after)).await {
+    match tokio::time::timeout(OPEN_TIMEOUT, dial(client, base, view, after)).await {
         Err(_) => Err(failed(format!("no answer within {} s", OPEN_TIMEOUT.as_secs()))),
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(WsError::Http(response))) => {
@@ -53,7 +55,12 @@ pub(super) async fn open(
     }
 }
 
-async fn dial(client: &Client, base: &Url, after: Option<Cursor>) -> Result<Connection, WsError> {
+async fn dial(
+    client: &Client,
+    base: &Url,
+    view: Option<StreamView>,
+    after: Option<Cursor>,
+) -> Result<Connection, WsError> {
     let invalid = |reason: &str| WsError::Io(std::io::Error::other(reason.to_owned()));
     let port = base.port_or_known_default().unwrap_or(443);
     let (tcp, name) = match base.host().ok_or_else(|| invalid("the URL has no host"))? {
@@ -75,7 +82,13 @@ async fn dial(client: &Client, base: &Url, after: Option<Cursor>) -> Result<Conn
     let mut url = base.clone();
     let _ = url.set_scheme("wss");
     url.set_path("/v1/stream");
-    url.set_query(after.map(|cursor| format!("after={cursor}")).as_deref());
+    url.set_query(None);
+    if let Some(view) = view {
+        url.query_pairs_mut().append_pair("view", view.as_str());
+    }
+    if let Some(after) = after {
+        url.query_pairs_mut().append_pair("after", &after.to_string());
+    }
     let mut request = url.as_str().into_client_request()?;
     if let Auth::Token(token) = &client.config.auth {
         let value =

@@ -1,7 +1,7 @@
 //! Operators' API tokens.
 
 use serde::{Deserialize, Serialize};
-use sextant_model::{ApiTokenId, DnsLabel, OperatorRole, Timestamp};
+use sextant_model::{ApiTokenId, DnsLabel, OperatorRole, OrgId, Timestamp};
 use utoipa::ToSchema;
 
 /// Body of `POST /v1/api-tokens`.
@@ -12,6 +12,10 @@ pub struct NewApiToken {
     pub name: DnsLabel,
     /// What it may do.
     pub role: OperatorRole,
+    /// The only org it is for. If absent, it is for the platform; made by the holder of an org's
+    /// token, for that org.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub org_id: Option<OrgId>,
     /// How long it works, in seconds; for ever if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 60, maximum = 315_360_000)]
@@ -27,6 +31,9 @@ pub struct ApiToken {
     pub name: DnsLabel,
     /// What it may do.
     pub role: OperatorRole,
+    /// The only org it is for; for the platform if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub org_id: Option<OrgId>,
     /// Useless from then on; never if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,

@@ -1,7 +1,7 @@
 //! What a node's agent reports of itself.
 
 use serde::{Deserialize, Serialize};
-use sextant_model::{Cursor, NodeId, Timestamp};
+use sextant_model::{Cursor, NodeId, Timestamp, WorkloadId};
 use utoipa::ToSchema;
 
 /// Which WireGuard moves the packets.
@@ -38,6 +38,10 @@ pub struct NodeReport {
     /// What it measures of each peer.
     #[schema(max_items = 4096)]
     pub peers: Vec<PeerReport>,
+    /// Workloads whose address is live on the interface.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 4096)]
+    pub workloads_live: Vec<WorkloadId>,
 }
 
 /// What a node measures of one peer.
