@@ -34,13 +34,23 @@ pub enum ConfigError {
 pub fn load<T: DeserializeOwned>(path: &Path, env_prefix: &str) -> Result<T, ConfigError> {
     let unreadable = |reason: String| ConfigError::Unreadable { path: path.to_owned(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-    Figment::from(Toml::string(&text))
-        .merge(Env::prefixed(env_prefix).split("__"))
-        .extract()
-        .map_err(|errors| {
-            let reasons: Vec<String> = errors.into_iter().map(|error| error.to_string()).collect();
-            ConfigError::Invalid { path: path.to_owned(), reasons: reasons.join("; ") }
-        })
+    extract(Figment::from(Toml::string(&text)), path, env_prefix)
+}
+
+/// Reads the variables alone, for a daemon that may run without a file.
+pub fn from_environment<T: DeserializeOwned>(env_prefix: &str) -> Result<T, ConfigError> {
+    extract(Figment::new(), Path::new("(environment)"), env_prefix)
+}
+
+fn extract<T: DeserializeOwned>(
+    base: Figment,
+    path: &Path,
+    env_prefix: &str,
+) -> Result<T, ConfigError> {
+    base.merge(Env::prefixed(env_prefix).split("__")).extract().map_err(|errors| {
+        let reasons: Vec<String> = errors.into_iter().map(|error| error.to_string()).collect();
+        ConfigError::Invalid { path: path.to_owned(), reasons: reasons.join("; ") }
+    })
 }
 
 #[cfg(test)]

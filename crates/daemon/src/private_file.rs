@@ -54,11 +54,16 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// The content of `path` as text.
 pub fn read(path: &Path) -> Result<String, PrivateFileError> {
+    read_up_to(path, LIMIT)
+}
+
+/// The content of `path` as text, if it has at most `limit` bytes.
+pub fn read_up_to(path: &Path, limit: u64) -> Result<String, PrivateFileError> {
     let failed = |source| PrivateFileError { action: "read", path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     let mut text = String::new();
-    let read = file.take(LIMIT + 1).read_to_string(&mut text).map_err(failed)?;
-    if read as u64 > LIMIT {
+    let read = file.take(limit + 1).read_to_string(&mut text).map_err(failed)?;
+    if read as u64 > limit {
         return Err(failed(io::Error::other("the file is too large")));
     }
     Ok(text)

@@ -15,6 +15,24 @@ pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
+/// The daemon takes in a new configuration; [`ready`] says when it has.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!(%error, "the service manager was not told of a reload"),
+    }
+}
+
+/// What the daemon is doing, for people.
+pub fn status(text: &str) {
+    tell(&[NotifyState::Status(text)]);
+}
+
+/// Another process is the daemon from now on.
+pub fn hand_over(pid: u32) {
+    tell(&[NotifyState::MainPid(pid)]);
+}
+
 /// Feeds the watchdog as long as `alive` says so; a daemon that hangs is restarted by systemd.
 pub async fn feed_watchdog(alive: impl Fn() -> bool, stop: CancellationToken) {
     let Some(timeout) = sd_notify::watchdog_enabled() else { return };
