@@ -1,6 +1,6 @@
 //! What every request handler can reach.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use sextant_daemon::clock::{Clock, Entropy};
 use sextant_model::Timestamp;
@@ -8,7 +8,9 @@ use sextant_store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
-use crate::{appender::Appender, ca::Ca, tail::Tail, token_cache::TokenCache};
+use crate::{
+    appender::Appender, ca::Ca, ingress::HostnameRules, tail::Tail, token_cache::TokenCache,
+};
 
 /// Shared by all requests of a replica.
 #[derive(Clone, Debug)]
@@ -21,6 +23,10 @@ pub struct Parts {
     pub store: Store,
     /// The platform's CA.
     pub ca: Ca,
+    /// Which hostnames need a proof.
+    pub hostnames: HostnameRules,
+    /// How long a withdrawn workload keeps its address.
+    pub drain: Duration,
     /// Where commands that only append one first event hand it in.
     pub appender: Appender,
     /// The log as it grows.

@@ -6,8 +6,8 @@ use axum::{
 };
 use sextant_api::resource::node::NodePhase;
 use sextant_model::{
-    ActorId, ApiTokenId, NetworkId, NodeId, OperatorRole, Timestamp, secret::ApiToken,
-    visibility::Viewer,
+    ActorId, AggregateKind, ApiTokenId, NetworkId, NodeId, OperatorRole, OrgId, Refusal, Timestamp,
+    secret::ApiToken, visibility::Viewer,
 };
 use sextant_store::read::ApiTokenCredentials;
 use subtle::ConstantTimeEq;
@@ -27,6 +27,8 @@ pub enum Principal {
         token_id: ApiTokenId,
         /// What it may do.
         role: OperatorRole,
+        /// The only org it is for, if it is not for the platform.
+        org: Option<OrgId>,
     },
     /// An active node.
     Node {
@@ -34,7 +36,41 @@ pub enum Principal {
         node_id: NodeId,
         /// Its network.
         network_id: NetworkId,
+        /// Whether it has the role edge.
+        edge: bool,
     },
+}
+
+/// Whose things an operator sees and changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everybody's, and the platform itself.
+    Platform,
+    /// Those of one org.
+    Org(OrgId),
+}
+
+impl Scope {
+    /// Refuses what belongs to another org. It looks like something that does not exist, so that
+    /// nobody learns what others have.
+    pub fn check(self, owner: OrgId, kind: AggregateKind) -> Result<(), Refusal> {
+        match self {
+            Self::Org(org) if org != owner => Err(Refusal::NotFound(kind)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The org that a list is limited to, if any: the one that was asked for, as far as it may be
+    /// seen.
+    pub fn limit(self, asked: Option<OrgId>) -> Result<Option<OrgId>, Refusal> {
+        match self {
+            Self::Platform => Ok(asked),
+            Self::Org(org) => {
+                asked.map_or(Ok(()), |asked| self.check(asked, AggregateKind::Org))?;
+                Ok(Some(org))
+            }
+        }
+    }
 }
 
 impl Principal {
@@ -49,23 +85,45 @@ impl Principal {
     /// What it may see of the stream.
     pub fn viewer(&self) -> Viewer {
         match *self {
-            Self::Operator { .. } => Viewer::Operator,
-            Self::Node { node_id, network_id } => Viewer::Node { node_id, network_id },
+            Self::Operator { org: None, .. } => Viewer::Operator,
+            Self::Operator { org: Some(org), .. } => Viewer::Org(org),
+            Self::Node { node_id, network_id, .. } => Viewer::Node { node_id, network_id },
         }
     }
 }
 
-/// An operator who may read.
+/// An operator of the platform who may read.
 #[derive(Clone, Copy, Debug)]
-pub struct Reader(pub Principal);
+pub struct PlatformReader(pub Principal);
 
-/// An operator who may change things.
+/// An operator of the platform who may change things.
 #[derive(Clone, Copy, Debug)]
-pub struct Admin(pub Principal);
+pub struct PlatformAdmin(pub Principal);
+
+/// An operator who may read what is in their scope: of the platform, or of one org.
+#[derive(Clone, Copy, Debug)]
+pub struct OrgReader(pub Principal, pub Scope);
+
+/// An operator who may change what is in their scope: of the platform, or of one org.
+#[derive(Clone, Copy, Debug)]
+pub struct OrgAdmin(pub Principal, pub Scope);
+
+/// An operator who may change what is in their scope, or a node, which may change what it runs.
+#[derive(Clone, Copy, Debug)]
+pub struct OrgAdminOrNode(pub Principal);
 
 /// An active node.
 #[derive(Clone, Copy, Debug)]
 pub struct NodePrincipal {
+    /// Which node.
+    pub node_id: NodeId,
+    /// Its network.
+    pub network_id: NetworkId,
+}
+
+/// An active node with the role edge.
+#[derive(Clone, Copy, Debug)]
+pub struct EdgePrincipal {
     /// Which node.
     pub node_id: NodeId,
     /// Its network.
@@ -119,7 +177,8 @@ async fn operator(app: &App, header: &str) -> Result<Principal, ApiError> {
         return Err(INVALID);
     }
     check_life(&credentials, now)?;
-    Ok(Principal::Operator { token_id: token.id, role: credentials.role })
+    let (role, org) = (credentials.role, credentials.org_id);
+    Ok(Principal::Operator { token_id: token.id, role, org })
 }
 
 fn check_life(credentials: &ApiTokenCredentials, now: Timestamp) -> Result<(), ApiError> {
@@ -135,7 +194,8 @@ fn check_life(credentials: &ApiTokenCredentials, now: Timestamp) -> Result<(), A
 async fn node(app: &App, id: NodeId) -> Result<Principal, ApiError> {
     match app.store.node_access(id).await? {
         Some(access) if access.phase == NodePhase::Active => {
-            Ok(Principal::Node { node_id: id, network_id: access.network_id })
+            let (network_id, edge) = (access.network_id, access.edge);
+            Ok(Principal::Node { node_id: id, network_id, edge })
         }
         // Told apart, because a node that has left takes its interface down, and one that is only
         // unknown here (a stale standby, a wrong URL) must not.
@@ -144,27 +204,67 @@ async fn node(app: &App, id: NodeId) -> Result<Principal, ApiError> {
     }
 }
 
-impl FromRequestParts<App> for Reader {
+const NOT_FOR_NODES: ApiError = ApiError::Forbidden("this is for operators, not for nodes");
+const NOT_FOR_ORGS: ApiError = ApiError::Forbidden(
+    "this is for operators of the platform; an API token of an org sees and changes its org only",
+);
+const NOT_FOR_VIEWERS: ApiError =
+    ApiError::Forbidden("this needs an API token with the role admin");
+
+impl FromRequestParts<App> for OrgReader {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         match Principal::from_request_parts(parts, app).await? {
-            principal @ Principal::Operator { .. } => Ok(Self(principal)),
-            Principal::Node { .. } => {
-                Err(ApiError::Forbidden("this is for operators, not for nodes"))
+            principal @ Principal::Operator { org, .. } => {
+                Ok(Self(principal, org.map_or(Scope::Platform, Scope::Org)))
             }
+            Principal::Node { .. } => Err(NOT_FOR_NODES),
         }
     }
 }
 
-impl FromRequestParts<App> for Admin {
+impl FromRequestParts<App> for OrgAdmin {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let Reader(principal) = Reader::from_request_parts(parts, app).await?;
+        let OrgReader(principal, scope) = OrgReader::from_request_parts(parts, app).await?;
         match principal {
-            Principal::Operator { role: OperatorRole::Admin, .. } => Ok(Self(principal)),
-            _ => Err(ApiError::Forbidden("this needs an API token with the role admin")),
+            Principal::Operator { role: OperatorRole::Admin, .. } => Ok(Self(principal, scope)),
+            _ => Err(NOT_FOR_VIEWERS),
+        }
+    }
+}
+
+impl FromRequestParts<App> for PlatformReader {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        match OrgReader::from_request_parts(parts, app).await? {
+            OrgReader(principal, Scope::Platform) => Ok(Self(principal)),
+            OrgReader(_, Scope::Org(_)) => Err(NOT_FOR_ORGS),
+        }
+    }
+}
+
+impl FromRequestParts<App> for PlatformAdmin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        match OrgAdmin::from_request_parts(parts, app).await? {
+            OrgAdmin(principal, Scope::Platform) => Ok(Self(principal)),
+            OrgAdmin(_, Scope::Org(_)) => Err(NOT_FOR_ORGS),
+        }
+    }
+}
+
+impl FromRequestParts<App> for OrgAdminOrNode {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        match Principal::from_request_parts(parts, app).await? {
+            Principal::Operator { role: OperatorRole::Viewer, .. } => Err(NOT_FOR_VIEWERS),
+            principal => Ok(Self(principal)),
         }
     }
 }
@@ -174,9 +274,25 @@ impl FromRequestParts<App> for NodePrincipal {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         match Principal::from_request_parts(parts, app).await? {
-            Principal::Node { node_id, network_id } => Ok(Self { node_id, network_id }),
+            Principal::Node { node_id, network_id, .. } => Ok(Self { node_id, network_id }),
             Principal::Operator { .. } => {
                 Err(ApiError::Forbidden("this is for nodes, not for operators"))
+            }
+        }
+    }
+}
+
+impl FromRequestParts<App> for EdgePrincipal {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        match Principal::from_request_parts(parts, app).await? {
+            Principal::Node { node_id, network_id, edge: true } => Ok(Self { node_id, network_id }),
+            Principal::Node { .. } => Err(ApiError::Forbidden(
+                "this is for nodes with the role edge; enrol the node with a token for that role",
+            )),
+            Principal::Operator { .. } => {
+                Err(ApiError::Forbidden("this is for edge nodes, not for operators"))
             }
         }
     }

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::Deserialize;
 use sextant_daemon::logging::LogConfig;
+use sextant_model::Hostname;
 
 /// `control.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -16,6 +17,12 @@ pub struct Config {
     pub listen: ListenConfig,
     /// Who the replica is.
     pub tls: TlsConfig,
+    /// Who may use which hostnames.
+    #[serde(default)]
+    pub hostnames: HostnameConfig,
+    /// How workloads go.
+    #[serde(default)]
+    pub workloads: WorkloadConfig,
     /// How to log.
     #[serde(default)]
     pub log: LogConfig,
@@ -64,6 +71,49 @@ pub struct TlsConfig {
     pub ca_key_file: PathBuf,
     /// Names and addresses under which clients reach this replica.
     pub names: Vec<String>,
+}
+
+/// Section `[hostnames]`: the same on every replica.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostnameConfig {
+    /// The platform's own domain: names within it need no proof.
+    pub platform_domain: Option<Hostname>,
+    /// Whether names outside of it are proved by a DNS record before they are used.
+    #[serde(default = "yes")]
+    pub verify: bool,
+    /// The resolver that is asked for these records; the system's if absent.
+    pub resolver: Option<SocketAddr>,
+}
+
+impl Default for HostnameConfig {
+    fn default() -> Self {
+        Self { platform_domain: None, verify: yes(), resolver: None }
+    }
+}
+
+/// Section `[workloads]`: the same on every replica.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkloadConfig {
+    /// How long a withdrawn workload keeps its address, so that connections to it can end, in
+    /// seconds. Edges send it no new ones from the first moment.
+    #[serde(default = "half_a_minute")]
+    pub drain_seconds: u64,
+}
+
+impl Default for WorkloadConfig {
+    fn default() -> Self {
+        Self { drain_seconds: half_a_minute() }
+    }
+}
+
+fn half_a_minute() -> u64 {
+    30
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A `[database]` section that does not say where.

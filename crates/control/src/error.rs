@@ -7,8 +7,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use sextant_api::{Problem, problem::MEDIA_TYPE};
-use sextant_model::{Refusal, cursor::CursorGone, ipam::IpamRefusal};
+use sextant_model::{Refusal, aggregate::IngressRefusal, cursor::CursorGone, ipam::IpamRefusal};
 use sextant_store::StoreError;
+
+use crate::dns::Unproved;
 
 /// Why a request is not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +77,9 @@ pub enum ApiError {
     /// A certificate could not be made.
     #[error("the certificate request cannot be used: {0}")]
     CertificateRequest(String),
+    /// DNS does not prove a hostname.
+    #[error(transparent)]
+    Unproved(#[from] Unproved),
     /// Something that must not happen.
     #[error("internal error: {0}")]
     Internal(String),
@@ -120,6 +125,7 @@ impl ApiError {
             Self::CertificateRequest(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "certificate-request-invalid")
             }
+            Self::Unproved(unproved) => (StatusCode::UNPROCESSABLE_ENTITY, unproved.code()),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large"),
             Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type-unsupported"),
             Self::NoSuchPath => (StatusCode::NOT_FOUND, "path-not-found"),
@@ -174,7 +180,11 @@ fn refusal_status(refusal: &Refusal) -> StatusCode {
         | Refusal::TokenUsed
         | Refusal::TokenRevoked
         | Refusal::TokenForOtherNode(_) => StatusCode::FORBIDDEN,
-        Refusal::NodeLeft(_) | Refusal::NetworkInUse(..) => StatusCode::CONFLICT,
+        Refusal::Tenancy(refusal) if refusal.is_about_content() => StatusCode::UNPROCESSABLE_ENTITY,
+        Refusal::NodeLeft(_) | Refusal::NetworkInUse(..) | Refusal::Tenancy(_) => {
+            StatusCode::CONFLICT
+        }
+        Refusal::Ingress(refusal) => ingress_status(refusal),
         Refusal::StackModeUnsupported(_)
         | Refusal::TopologyUnsupported(_)
         | Refusal::Ipv4PrefixUnexpected
@@ -182,6 +192,39 @@ fn refusal_status(refusal: &Refusal) -> StatusCode {
         | Refusal::Lifetime { .. }
         | Refusal::NoRoles
         | Refusal::EndpointUnusable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
+
+fn ingress_status(refusal: &IngressRefusal) -> StatusCode {
+    match refusal {
+        IngressRefusal::HostnameUnclaimed(_) | IngressRefusal::GrantUnknown(_) => {
+            StatusCode::NOT_FOUND
+        }
+        IngressRefusal::EnvironmentInUse { .. }
+        | IngressRefusal::TooManyHostnames(_)
+        | IngressRefusal::HostnamePending(_)
+        | IngressRefusal::HostnameUnproved { .. }
+        | IngressRefusal::HostnameTaken { .. }
+        | IngressRefusal::HostnameForeign(_)
+        | IngressRefusal::HostnameOverlaps(_)
+        | IngressRefusal::HostnameInUse(..)
+        | IngressRefusal::NetworksDiffer(_)
+        | IngressRefusal::GrantInUse(..)
+        | IngressRefusal::PortTaken { .. }
+        | IngressRefusal::RouteExists { .. } => StatusCode::CONFLICT,
+        IngressRefusal::HostnameTooBroad(_)
+        | IngressRefusal::HostnameReserved(_)
+        | IngressRefusal::HostnameNeeded(_)
+        | IngressRefusal::HintReserved(_)
+        | IngressRefusal::EndpointReserved(_)
+        | IngressRefusal::AddOnNeeded { .. }
+        | IngressRefusal::MatchHost(_)
+        | IngressRefusal::Port(_)
+        | IngressRefusal::Grant(_)
+        | IngressRefusal::Reason
+        | IngressRefusal::PortShared(..)
+        | IngressRefusal::ProcessTypeUnknown { .. }
+        | IngressRefusal::BackendPort => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
 
@@ -264,12 +307,18 @@ mod tests {
         let documented = include_str!("../../../docs/problems.md");
         let model = include_str!("../../model/src/aggregate.rs");
         let refusals = model.split("fn code").nth(1).and_then(|rest| rest.split("\nfn ").next());
+        let tenancy = include_str!("../../model/src/aggregate/tenancy.rs");
+        let tenancy = tenancy.split("fn code").nth(1).and_then(|rest| rest.split("///").next());
+        let ingress = include_str!("../../model/src/aggregate/ingress.rs");
+        let ingress = ingress.split("fn code").nth(1).and_then(|rest| rest.split("\nfn ").next());
+        let dns = include_str!("dns.rs").split("fn code").nth(1);
+        let dns = dns.and_then(|rest| rest.split("\n///").next());
         let errors = include_str!("error.rs");
         let statuses = errors.split("fn status_and_code").nth(1);
         let statuses = statuses.and_then(|rest| rest.split("#[cfg(test)]").next());
         let stream = include_str!("http/stream.rs").split("fn say_goodbye").nth(1);
         let mut codes = BTreeSet::new();
-        for source in [refusals, statuses, stream] {
+        for source in [refusals, tenancy, ingress, dns, statuses, stream] {
             codes.extend(codes_in(source.expect("the functions that name codes")));
         }
         assert!(codes.len() > 30, "{codes:?}");

@@ -23,7 +23,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         match axum::Json::<T>::from_request(request, state).await {
             Ok(axum::Json(body)) => Ok(Self(body)),
             Err(JsonRejection::JsonDataError(error)) => {
-                Err(ApiError::Unprocessable(innermost(&error)))
+                Err(ApiError::Unprocessable(with_field(&error)))
             }
             Err(JsonRejection::JsonSyntaxError(error)) => {
                 Err(ApiError::BadRequest { code: "body-malformed", detail: innermost(&error) })
@@ -182,6 +182,16 @@ pub fn request_hash(operation: &str, body: &impl serde::Serialize) -> String {
     hash.update([0]);
     hash.update(serde_json::to_vec(body).unwrap_or_default());
     hex(&hash.finalize())
+}
+
+/// The innermost error but one names the field, and ends with the innermost.
+fn with_field(error: &dyn std::error::Error) -> String {
+    let (mut named, mut cause) = (None, error);
+    while let Some(source) = cause.source() {
+        named = Some(cause);
+        cause = source;
+    }
+    named.map_or_else(|| cause.to_string(), ToString::to_string)
 }
 
 /// The framework wraps the useful sentence in others.

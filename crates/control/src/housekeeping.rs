@@ -1,14 +1,21 @@
 //! What the control plane does by itself, on whichever replica comes first: release what departed
-//! nodes held once every live node has let go of them, end quarantines, forget old answers.
+//! nodes and withdrawn workloads held once all have let go of them, complete releases that nobody
+//! reports on any more, end claims that nobody proves, end quarantines, forget old answers.
 
 use std::time::Duration;
 
-use sextant_model::{ActorId, NodeId, aggregate::NodeState, ipam::Ipam};
+use sextant_model::{
+    ActorId, EnvironmentId, HostPattern, NodeId, Timestamp, WorkloadId,
+    aggregate::{EnvironmentState, NodeState, WorkloadState, environment::Claim},
+    ipam::Ipam,
+};
 use sextant_store::StoreError;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use crate::{app::App, workloads::complete_release};
 
+/// A claim on a hostname that is not proved for so long has ended.
+const PROOF_LIMIT: Duration = Duration::from_secs(7 * 86_400);
 const RELEASE_INTERVAL: Duration = Duration::from_secs(1);
 /// Every so many rounds the slower chores are done too.
 const SLOW_ROUNDS: u32 = 60;
@@ -23,6 +30,17 @@ pub async fn run(app: App, stop: CancellationToken) {
         }
         if let Err(error) = release_departed(&app).await {
             tracing::debug!(%error, "departed nodes could not be released; trying again");
+        }
+        if let Err(error) = release_workloads(&app).await {
+            tracing::debug!(%error, "withdrawn workloads could not be released; trying again");
+        }
+        if let Err(error) = complete_releases(&app).await {
+            tracing::debug!(%error, "releases could not be completed; trying again");
+        }
+        if round.is_multiple_of(SLOW_ROUNDS)
+            && let Err(error) = expire_claims(&app).await
+        {
+            tracing::debug!(%error, "old claims on hostnames could not be ended; trying again");
         }
         if round.is_multiple_of(SLOW_ROUNDS)
             && let Err(error) = end_quarantines(&app).await
@@ -58,6 +76,89 @@ async fn release(app: &App, id: NodeId) -> Result<(), StoreError> {
     unit.commit().await?;
     app.tail.committed();
     tracing::info!(node_id = %id, "a departed node was released; its addresses are in quarantine");
+    Ok(())
+}
+
+async fn release_workloads(app: &App) -> Result<(), StoreError> {
+    let before = Timestamp(app.now().0 - app.drain);
+    for id in app.store.releasable_workloads(before).await? {
+        match release_workload(app, id).await {
+            Ok(()) | Err(StoreError::VersionConflict) => {}
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => {
+                tracing::error!(workload_id = %id, %error, "a workload cannot be released");
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn release_workload(app: &App, id: WorkloadId) -> Result<(), StoreError> {
+    let mut unit = app.store.begin();
+    let mut workload = unit.load::<WorkloadState>(id.0).await?;
+    let Some(event) = workload.state.release()? else { return Ok(()) };
+    unit.append(&mut workload, &[event], ActorId::SYSTEM).await?;
+    unit.ipam().await?.release(id.0, app.now()).await?;
+    unit.commit().await?;
+    app.tail.committed();
+    Ok(())
+}
+
+async fn complete_releases(app: &App) -> Result<(), StoreError> {
+    for id in app.store.overdue_releases().await? {
+        match complete(app, id).await {
+            Ok(()) | Err(StoreError::VersionConflict) => {}
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => {
+                tracing::error!(environment_id = %id, %error, "a release cannot be completed");
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn complete(app: &App, id: EnvironmentId) -> Result<(), StoreError> {
+    let mut unit = app.store.begin();
+    unit.seize(id.0).await?;
+    complete_release(&mut unit, id, ActorId::SYSTEM).await?;
+    if unit.commit().await? > 0 {
+        app.tail.committed();
+    }
+    Ok(())
+}
+
+/// Claims on hostnames that nobody has proved in time.
+async fn expire_claims(app: &App) -> Result<(), StoreError> {
+    let before = Timestamp(app.now().0 - PROOF_LIMIT);
+    for (id, hostname) in app.store.stale_claims(before).await? {
+        match expire_claim(app, id, &hostname).await {
+            Ok(()) | Err(StoreError::VersionConflict) => {}
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => {
+                tracing::error!(environment_id = %id, %hostname, %error, "a claim cannot be ended");
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn expire_claim(
+    app: &App,
+    id: EnvironmentId,
+    hostname: &HostPattern,
+) -> Result<(), StoreError> {
+    let mut unit = app.store.begin();
+    unit.seize(id.0).await?;
+    let mut environment = unit.load::<EnvironmentState>(id.0).await?;
+    // Proved or gone meanwhile: the list was a moment old.
+    if !matches!(environment.state.hostnames().get(hostname), Some(Claim::Pending { .. })) {
+        return Ok(());
+    }
+    let event = environment.state.release_hostname(hostname, 0)?;
+    unit.append(&mut environment, &[event], ActorId::SYSTEM).await?;
+    unit.commit().await?;
+    app.tail.committed();
+    tracing::info!(environment_id = %id, %hostname, "a claim was not proved in time and has ended");
     Ok(())
 }
 

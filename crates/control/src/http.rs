@@ -1,15 +1,24 @@
 //! The router: one file per resource, and what every request goes through.
 
 mod api_tokens;
+mod apps;
+mod edges;
 mod enrol;
 mod enrolment_tokens;
+mod environments;
 mod events;
 mod health;
+mod hostnames;
 mod networks;
 mod node;
 mod nodes;
+mod orgs;
+mod ports;
+mod releases;
+mod routes;
 mod status;
 mod stream;
+mod workloads;
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +26,7 @@ use axum::{
     Router,
     body::HttpBody,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
-    http::{HeaderValue, Method, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -81,6 +90,31 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(enrolment_tokens::read, enrolment_tokens::revoke))
         .routes(routes!(api_tokens::create, api_tokens::list))
         .routes(routes!(api_tokens::read, api_tokens::revoke))
+        .routes(routes!(orgs::create, orgs::list))
+        .routes(routes!(orgs::read, orgs::delete))
+        .routes(routes!(apps::create, apps::list))
+        .routes(routes!(apps::read, apps::delete))
+        .routes(routes!(environments::create, environments::list))
+        .routes(routes!(environments::read, environments::delete))
+        .routes(routes!(releases::deploy, releases::list))
+        .routes(routes!(releases::read))
+        .routes(routes!(workloads::register))
+        .routes(routes!(workloads::list))
+        .routes(routes!(workloads::read, workloads::remove))
+        .routes(routes!(workloads::set_health))
+        .routes(routes!(hostnames::claim, hostnames::list))
+        .routes(routes!(hostnames::release))
+        .routes(routes!(hostnames::verify))
+        .routes(routes!(hostnames::transfer))
+        .routes(routes!(ports::read_policy, ports::set_policy))
+        .routes(routes!(ports::grant, ports::list_grants))
+        .routes(routes!(ports::revoke_grant))
+        .routes(routes!(routes::create))
+        .routes(routes!(routes::list))
+        .routes(routes!(routes::explain::explain))
+        .routes(routes!(routes::read, routes::patch, routes::delete))
+        .routes(routes!(edges::list))
+        .routes(routes!(edges::report))
         .routes(routes!(enrol::enrol))
         .routes(routes!(node::patch))
         .routes(routes!(node::renew_certificate))
@@ -89,6 +123,15 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(events::snapshot))
         .routes(routes!(stream::stream))
         .routes(routes!(status::status))
+}
+
+/// A resource with its version as the `ETag`.
+fn tagged(version: i32, resource: impl serde::Serialize) -> Response {
+    let mut headers = HeaderMap::new();
+    if let Ok(etag) = format!("\"{version}\"").parse() {
+        headers.insert(header::ETAG, etag);
+    }
+    (headers, axum::Json(resource)).into_response()
 }
 
 /// The OpenAPI document, generated from the handlers.

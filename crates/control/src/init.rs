@@ -103,6 +103,7 @@ async fn record(store: &Store, new: &ApiToken) -> anyhow::Result<()> {
         name,
         OperatorRole::Admin,
         None,
+        None,
         new.secret.hash(),
         SystemClock.now(),
     )?;

@@ -16,6 +16,7 @@ use crate::{
     ca::Ca,
     config::Config,
     housekeeping, http,
+    ingress::HostnameRules,
     init::check_ca,
     server,
     tail::Tail,
@@ -38,7 +39,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         );
     }
     let listeners = server::listeners(&config.listen.addresses).await?;
-    let replica = Replica::start(store, ca, config.tls.names, listeners, stop.clone())?;
+    let hostnames = HostnameRules::from(&config.hostnames);
+    let drain = Duration::from_secs(config.workloads.drain_seconds);
+    let names = config.tls.names;
+    let replica = Replica::start(store, ca, names, hostnames, drain, listeners, stop.clone())?;
     for address in &replica.addresses {
         tracing::info!(%address, "listening");
     }
@@ -84,6 +88,8 @@ impl Replica {
         store: Store,
         ca: Ca,
         names: Vec<String>,
+        hostnames: HostnameRules,
+        drain: Duration,
         listeners: Vec<TcpListener>,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
@@ -91,6 +97,8 @@ impl Replica {
         let app = App::new(Parts {
             store: store.clone(),
             ca,
+            hostnames,
+            drain,
             appender,
             tail: Tail::default(),
             tokens: TokenCache::default(),

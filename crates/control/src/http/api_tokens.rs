@@ -9,39 +9,44 @@ use sextant_api::{
     resource::api_token::{ApiToken, NewApiToken},
 };
 use sextant_model::{
-    AggregateKind, ApiTokenId, Refusal,
-    aggregate::ApiTokenState,
+    AggregateKind, ApiTokenId, OrgId, Refusal,
+    aggregate::{ApiTokenState, OrgState},
     secret::{self, Secret},
 };
 use sextant_store::Loaded;
 
 use crate::{
     app::App,
-    auth::{Admin, Reader},
+    auth::{OrgAdmin, OrgReader, Scope},
     command::{Answer, Begun, Command},
     error::ApiError,
     extract::{IdempotencyKey, Json, ListQuery, Path, Query},
 };
 
-/// Gives an operator access: the answer holds the token, once.
+/// Gives an operator access to the platform, or to one org: the answer holds the token, once.
 #[utoipa::path(post, path = "/v1/api-tokens", tag = "api-tokens", request_body = NewApiToken,
     params(("Idempotency-Key" = Option<String>, Header, description = "makes a repeat harmless; the repeat does not show the token again")),
     responses((status = 201, body = ApiToken), (status = 202, body = ApiToken),
         (status = "4XX", body = Problem), (status = 503, body = Problem)))]
 pub async fn create(
     State(app): State<App>,
-    Admin(who): Admin,
+    OrgAdmin(who, scope): OrgAdmin,
     IdempotencyKey(key): IdempotencyKey,
     Json(new): Json<NewApiToken>,
 ) -> Result<Response, ApiError> {
+    let org_id = scope.limit(new.org_id)?;
     let operation = "POST /v1/api-tokens";
     let mut command = match Command::begin(&app, who.actor(), key, operation, &new).await? {
         Begun::Fresh(command) => command,
         Begun::Replayed(response) => return Ok(response),
     };
+    if let Some(org) = org_id {
+        command.unit.load::<OrgState>(org.0).await?.state.live()?;
+    }
     let secret = Secret::new(app.entropy.bytes());
     let lifetime = new.expires_in.map(Duration::from_secs);
-    let event = ApiTokenState::create(new.name, new.role, lifetime, secret.hash(), app.now())?;
+    let now = app.now();
+    let event = ApiTokenState::create(new.name, new.role, org_id, lifetime, secret.hash(), now)?;
     let id = ApiTokenId(app.id());
     let mut token = Loaded::<ApiTokenState>::fresh(id.0);
     command.append_first(&mut token, event).await?;
@@ -50,6 +55,7 @@ pub async fn create(
         id,
         name: created.name.clone(),
         role: created.role,
+        org_id: created.org_id,
         expires_at: created.expires_at,
         revoked: false,
         created_at: token.created_at.unwrap_or_else(|| app.now()),
@@ -64,10 +70,10 @@ pub async fn create(
     responses((status = 200, body = Page<ApiToken>), (status = "4XX", body = Problem)))]
 pub async fn list(
     State(app): State<App>,
-    _: Reader,
+    OrgReader(_, scope): OrgReader,
     Query(query): Query<ListQuery>,
 ) -> Result<Answered<Page<ApiToken>>, ApiError> {
-    Ok(Answered(app.store.api_tokens(query.page()?).await?))
+    Ok(Answered(app.store.api_tokens(scope.limit(None)?, query.page()?).await?))
 }
 
 /// Reads an API token, without its secret.
@@ -76,11 +82,13 @@ pub async fn list(
     responses((status = 200, body = ApiToken), (status = "4XX", body = Problem)))]
 pub async fn read(
     State(app): State<App>,
-    _: Reader,
+    OrgReader(_, scope): OrgReader,
     Path(id): Path<ApiTokenId>,
 ) -> Result<Answered<ApiToken>, ApiError> {
     let token = app.store.api_token(id).await?;
-    Ok(Answered(token.ok_or(Refusal::NotFound(AggregateKind::ApiToken))?))
+    let token = token.ok_or(Refusal::NotFound(AggregateKind::ApiToken))?;
+    check_scope(scope, token.org_id)?;
+    Ok(Answered(token))
 }
 
 /// Takes the access back.
@@ -90,14 +98,23 @@ pub async fn read(
         (status = 503, body = Problem)))]
 pub async fn revoke(
     State(app): State<App>,
-    Admin(who): Admin,
+    OrgAdmin(who, scope): OrgAdmin,
     Path(id): Path<ApiTokenId>,
 ) -> Result<Response, ApiError> {
     let mut command = Command::begin_plain(&app, who.actor());
     let mut token = command.unit.load::<ApiTokenState>(id.0).await?;
+    check_scope(scope, token.state.created()?.org_id)?;
     let events: Vec<_> = token.state.revoke()?.into_iter().collect();
     command.unit.append(&mut token, &events, who.actor()).await?;
     let response = command.finish(Answer::no_content()).await?;
     app.tokens.forget(id);
     Ok(response)
+}
+
+/// Tokens of the platform and of other orgs look like tokens that do not exist.
+fn check_scope(scope: Scope, owner: Option<OrgId>) -> Result<(), Refusal> {
+    match scope {
+        Scope::Org(org) if owner != Some(org) => Err(Refusal::NotFound(AggregateKind::ApiToken)),
+        _ => Ok(()),
+    }
 }

@@ -17,7 +17,7 @@ use sextant_store::Loaded;
 
 use crate::{
     app::App,
-    auth::{Admin, Reader},
+    auth::{PlatformAdmin, PlatformReader},
     command::{Answer, Begun, Command},
     error::ApiError,
     extract::{IdempotencyKey, Json, ListQuery, Path, Query},
@@ -30,7 +30,7 @@ use crate::{
         (status = "4XX", body = Problem), (status = 503, body = Problem)))]
 pub async fn create(
     State(app): State<App>,
-    Admin(who): Admin,
+    PlatformAdmin(who): PlatformAdmin,
     IdempotencyKey(key): IdempotencyKey,
     Json(new): Json<NewEnrolmentToken>,
 ) -> Result<Response, ApiError> {
@@ -73,7 +73,7 @@ pub async fn create(
     responses((status = 200, body = Page<EnrolmentToken>), (status = "4XX", body = Problem)))]
 pub async fn list(
     State(app): State<App>,
-    _: Reader,
+    _: PlatformReader,
     Query(query): Query<ListQuery>,
 ) -> Result<Answered<Page<EnrolmentToken>>, ApiError> {
     Ok(Answered(app.store.enrolment_tokens(query.page()?).await?))
@@ -85,7 +85,7 @@ pub async fn list(
     responses((status = 200, body = EnrolmentToken), (status = "4XX", body = Problem)))]
 pub async fn read(
     State(app): State<App>,
-    _: Reader,
+    _: PlatformReader,
     Path(id): Path<EnrolmentTokenId>,
 ) -> Result<Answered<EnrolmentToken>, ApiError> {
     let token = app.store.enrolment_token(id).await?;
@@ -99,7 +99,7 @@ pub async fn read(
         (status = 503, body = Problem)))]
 pub async fn revoke(
     State(app): State<App>,
-    Admin(who): Admin,
+    PlatformAdmin(who): PlatformAdmin,
     Path(id): Path<EnrolmentTokenId>,
 ) -> Result<Response, ApiError> {
     let mut command = Command::begin_plain(&app, who.actor());

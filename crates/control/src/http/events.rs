@@ -3,9 +3,12 @@
 use axum::{Json as Answered, extract::State};
 use sextant_api::{
     Frame, Problem,
-    frame::{EventPage, SnapshotState},
+    frame::{EventPage, SnapshotState, StreamView},
 };
-use sextant_model::{Cursor, visibility::visible};
+use sextant_model::{
+    Cursor,
+    visibility::{Viewer, visible},
+};
 
 use crate::{
     app::App,
@@ -26,6 +29,17 @@ pub struct EventQuery {
     /// Most events to look at, 1 to 1000; 100 if absent.
     #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
+    /// `routing`: what a node with the role edge has to serve, instead of what every node sees.
+    pub view: Option<StreamView>,
+}
+
+/// What to take a snapshot of.
+#[derive(Clone, Copy, Debug, serde::Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct SnapshotQuery {
+    /// `routing`: what a node with the role edge has to serve, instead of what every node sees.
+    pub view: Option<StreamView>,
 }
 
 /// At most `limit` events after a cursor, as much of them as the caller may see.
@@ -38,6 +52,7 @@ pub async fn list(
     who: Principal,
     Query(query): Query<EventQuery>,
 ) -> Result<Answered<EventPage>, ApiError> {
+    let viewer = viewer(who, query.view)?;
     let limit = i64::from(checked_limit(query.limit)?);
     let epoch = app.store.epoch().await?;
     let after = parse_cursor(&app, query.after.as_deref()).await?;
@@ -50,25 +65,54 @@ pub async fn list(
     let at = |event_id| Cursor { epoch, event_id };
     let frames = events
         .iter()
-        .filter_map(|event| visible(who.viewer(), event))
+        .filter_map(|event| visible(viewer, event))
         .map(|event| Frame::Event { cursor: at(event.event_id), event })
         .collect();
     Ok(Answered(EventPage { frames, next_after: at(scanned), head: at(settled), has_more }))
 }
 
 /// What the caller may see of the platform now, with the cursor to go on from.
-#[utoipa::path(get, path = "/v1/snapshot", tag = "stream",
+#[utoipa::path(get, path = "/v1/snapshot", tag = "stream", params(SnapshotQuery),
     responses((status = 200, body = Frame), (status = "4XX", body = Problem)))]
-pub async fn snapshot(State(app): State<App>, who: Principal) -> Result<Answered<Frame>, ApiError> {
-    take_snapshot(&app, who).await.map(Answered)
+pub async fn snapshot(
+    State(app): State<App>,
+    who: Principal,
+    Query(query): Query<SnapshotQuery>,
+) -> Result<Answered<Frame>, ApiError> {
+    take_snapshot(&app, who, query.view).await.map(Answered)
+}
+
+/// What `who` may see in a view.
+pub(super) fn viewer(who: Principal, view: Option<StreamView>) -> Result<Viewer, ApiError> {
+    match (who, view) {
+        (_, None) => Ok(who.viewer()),
+        (Principal::Node { node_id, network_id, edge: true }, Some(StreamView::Routing)) => {
+            Ok(Viewer::Edge { node_id, network_id })
+        }
+        (Principal::Node { .. }, Some(StreamView::Routing)) => Err(ApiError::Forbidden(
+            "view \"routing\" is for nodes with the role edge; enrol the node with a token for that role",
+        )),
+        (Principal::Operator { .. }, Some(StreamView::Routing)) => Err(ApiError::Forbidden(
+            "view \"routing\" is for edge nodes; leave view out to follow what the token may see",
+        )),
+    }
 }
 
 /// The snapshot frame for `who`.
-pub(super) async fn take_snapshot(app: &App, who: Principal) -> Result<Frame, ApiError> {
+pub(super) async fn take_snapshot(
+    app: &App,
+    who: Principal,
+    view: Option<StreamView>,
+) -> Result<Frame, ApiError> {
+    if let Viewer::Edge { network_id, .. } = viewer(who, view)? {
+        let (cursor, routing) = app.store.routing(network_id).await?;
+        return Ok(Frame::Snapshot { cursor, state: SnapshotState::Routing { routing } });
+    }
     let (cursor, state) = match who {
-        Principal::Operator { .. } => app.store.platform().await?,
-        Principal::Node { network_id, .. } => {
-            let (cursor, membership) = app.store.membership(network_id).await?;
+        Principal::Operator { org: None, .. } => app.store.platform().await?,
+        Principal::Operator { org: Some(org), .. } => app.store.org_snapshot(org).await?,
+        Principal::Node { node_id, network_id, .. } => {
+            let (cursor, membership) = app.store.membership(network_id, node_id).await?;
             (cursor, SnapshotState::Membership { membership })
         }
     };

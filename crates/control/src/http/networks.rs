@@ -1,11 +1,6 @@
 //! `/v1/networks`.
 
-use axum::{
-    Json as Answered,
-    extract::State,
-    http::{HeaderMap, header},
-    response::{IntoResponse, Response},
-};
+use axum::{Json as Answered, extract::State, response::Response};
 use sextant_api::{
     Problem,
     page::Page,
@@ -19,9 +14,10 @@ use sextant_model::{
 };
 use sextant_store::{Loaded, claims::NameScope};
 
+use super::tagged;
 use crate::{
     app::App,
-    auth::{Admin, Reader},
+    auth::{PlatformAdmin, PlatformReader},
     command::{Answer, Begun, Command},
     error::ApiError,
     extract::{IdempotencyKey, IfMatch, Json, ListQuery, Path, Query},
@@ -34,7 +30,7 @@ use crate::{
         (status = "4XX", body = Problem), (status = 503, body = Problem)))]
 pub async fn create(
     State(app): State<App>,
-    Admin(who): Admin,
+    PlatformAdmin(who): PlatformAdmin,
     IdempotencyKey(key): IdempotencyKey,
     Json(new): Json<NewNetwork>,
 ) -> Result<Response, ApiError> {
@@ -70,7 +66,7 @@ pub async fn create(
     responses((status = 200, body = Page<Network>), (status = "4XX", body = Problem)))]
 pub async fn list(
     State(app): State<App>,
-    _: Reader,
+    _: PlatformReader,
     Query(query): Query<ListQuery>,
 ) -> Result<Answered<Page<Network>>, ApiError> {
     Ok(Answered(app.store.networks(query.page()?).await?))
@@ -82,16 +78,12 @@ pub async fn list(
     responses((status = 200, body = Network), (status = "4XX", body = Problem)))]
 pub async fn read(
     State(app): State<App>,
-    _: Reader,
+    _: PlatformReader,
     Path(id): Path<NetworkId>,
 ) -> Result<Response, ApiError> {
     let network = app.store.network(id).await?;
     let network = network.ok_or(Refusal::NotFound(AggregateKind::Network))?;
-    let mut headers = HeaderMap::new();
-    if let Ok(etag) = format!("\"{}\"", network.version).parse() {
-        headers.insert(header::ETAG, etag);
-    }
-    Ok((headers, Answered(network)).into_response())
+    Ok(tagged(network.version, network))
 }
 
 /// Renames a network.
@@ -103,7 +95,7 @@ pub async fn read(
         (status = "4XX", body = Problem), (status = 503, body = Problem)))]
 pub async fn rename(
     State(app): State<App>,
-    Admin(who): Admin,
+    PlatformAdmin(who): PlatformAdmin,
     Path(id): Path<NetworkId>,
     if_match: IfMatch,
     Json(patch): Json<NetworkPatch>,
@@ -122,7 +114,7 @@ pub async fn rename(
     command.finish(answer).await
 }
 
-/// Deletes a network without nodes.
+/// Deletes a network without nodes and environments.
 #[utoipa::path(delete, path = "/v1/networks/{network_id}", tag = "networks",
     params(("network_id" = NetworkId, Path),
         ("If-Match" = Option<String>, Header, description = "the ETag that was read")),
@@ -130,7 +122,7 @@ pub async fn rename(
         (status = 503, body = Problem)))]
 pub async fn delete(
     State(app): State<App>,
-    Admin(who): Admin,
+    PlatformAdmin(who): PlatformAdmin,
     Path(id): Path<NetworkId>,
     if_match: IfMatch,
 ) -> Result<Response, ApiError> {
@@ -138,10 +130,12 @@ pub async fn delete(
     let mut network = command.unit.load::<NetworkState>(id.0).await?;
     network.state.live()?;
     if_match.check(network.version)?;
-    let nodes = command.unit.ipam().await?.blocks_in_use(id.0).await?;
-    let event = network.state.delete(nodes)?;
-    command.unit.append(&mut network, &[event], who.actor()).await?;
+    // The name goes first: that waits for environments that are being created.
     command.unit.release_names(id.0).await?;
+    let nodes = command.unit.ipam().await?.blocks_in_use(id.0).await?;
+    let environments = app.store.environments_of(id).await?;
+    let event = network.state.delete(nodes, environments)?;
+    command.unit.append(&mut network, &[event], who.actor()).await?;
     command.unit.ipam().await?.delete_pool(id.0).await?;
     command.finish(Answer::no_content()).await
 }

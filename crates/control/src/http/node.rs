@@ -10,6 +10,7 @@ use sextant_api::{
     },
 };
 use sextant_model::aggregate::{NetworkState, NodeState};
+use sextant_store::StoreError;
 
 use super::{enrol::certify, nodes::resource};
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     command::{Answer, Command},
     error::ApiError,
     extract::Json,
+    workloads::confirm,
 };
 
 /// Tells where peers should reach the node that asks.
@@ -77,14 +79,23 @@ pub async fn report(
     let settled = app.tail.settled_at_least(&app.store, cursor.event_id).await?;
     cursor.check(app.store.epoch().await?, settled)?;
     app.store.keep_report(node.node_id, &report, app.now()).await?;
+    match confirm(&app, node.node_id, &report.workloads_live).await {
+        // Somebody else has said something of the same workload: the next report finds the rest.
+        Ok(0) | Err(StoreError::VersionConflict) => {}
+        Ok(event_id) => drop(app.tail.wait_projected(event_id).await),
+        Err(error) => return Err(error.into()),
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Bounds what a node can make the database keep.
 fn check(report: &NodeReport) -> Result<(), ApiError> {
     let clean = |text: &String| text.len() <= 512 && !text.chars().any(char::is_control);
-    if report.peers.len() > 4096 || report.problems.len() > 32 {
-        return Err(ApiError::invalid("the report has more than 4096 peers or 32 problems"));
+    let workloads = report.workloads_live.len();
+    if report.peers.len() > 4096 || report.problems.len() > 32 || workloads > 4096 {
+        return Err(ApiError::invalid(
+            "the report has more than 4096 peers, 4096 workloads or 32 problems",
+        ));
     }
     if !(report.problems.iter().all(clean) && clean(&report.agent_version)) {
         return Err(ApiError::invalid(

@@ -1,11 +1,6 @@
 //! `/v1/nodes`: nodes as operators see them.
 
-use axum::{
-    Json as Answered,
-    extract::State,
-    http::{HeaderMap, header},
-    response::{IntoResponse, Response},
-};
+use axum::{Json as Answered, extract::State, response::Response};
 use sextant_api::{
     Problem,
     page::Page,
@@ -17,12 +12,14 @@ use sextant_model::{
 };
 use sextant_store::Loaded;
 
+use super::tagged;
 use crate::{
     app::App,
-    auth::{Admin, Reader},
+    auth::{PlatformAdmin, PlatformReader},
     command::{Answer, Command},
     error::ApiError,
     extract::{IfMatch, Json, ListQuery, Path, Query},
+    workloads::withdraw_from,
 };
 
 /// Lists nodes that have not been released.
@@ -30,7 +27,7 @@ use crate::{
     responses((status = 200, body = Page<Node>), (status = "4XX", body = Problem)))]
 pub async fn list(
     State(app): State<App>,
-    _: Reader,
+    _: PlatformReader,
     Query(query): Query<ListQuery>,
 ) -> Result<Answered<Page<Node>>, ApiError> {
     Ok(Answered(app.store.nodes(query.page()?).await?))
@@ -41,15 +38,11 @@ pub async fn list(
     responses((status = 200, body = Node), (status = "4XX", body = Problem)))]
 pub async fn read(
     State(app): State<App>,
-    _: Reader,
+    _: PlatformReader,
     Path(id): Path<NodeId>,
 ) -> Result<Response, ApiError> {
     let node = app.store.node(id).await?.ok_or(Refusal::NotFound(AggregateKind::Node))?;
-    let mut headers = HeaderMap::new();
-    if let Ok(etag) = format!("\"{}\"", node.version).parse() {
-        headers.insert(header::ETAG, etag);
-    }
-    Ok((headers, Answered(node)).into_response())
+    Ok(tagged(node.version, node))
 }
 
 /// Tells peers another underlay address for the node.
@@ -61,7 +54,7 @@ pub async fn read(
         (status = "4XX", body = Problem), (status = 503, body = Problem)))]
 pub async fn patch(
     State(app): State<App>,
-    Admin(who): Admin,
+    PlatformAdmin(who): PlatformAdmin,
     Path(id): Path<NodeId>,
     if_match: IfMatch,
     Json(patch): Json<NodePatch>,
@@ -79,7 +72,7 @@ pub async fn patch(
 }
 
 /// Starts the node's leave: its peers drop it, its access ends, its addresses are released when
-/// every other node has acknowledged.
+/// every other node has acknowledged. Its workloads are withdrawn with it.
 #[utoipa::path(delete, path = "/v1/nodes/{node_id}", tag = "nodes",
     params(("node_id" = NodeId, Path),
         ("If-Match" = Option<String>, Header, description = "the ETag that was read")),
@@ -87,14 +80,17 @@ pub async fn patch(
         (status = "4XX", body = Problem), (status = 503, body = Problem)))]
 pub async fn remove(
     State(app): State<App>,
-    Admin(who): Admin,
+    PlatformAdmin(who): PlatformAdmin,
     Path(id): Path<NodeId>,
     if_match: IfMatch,
 ) -> Result<Response, ApiError> {
     let mut command = Command::begin_plain(&app, who.actor());
+    // Waits for workloads that are being placed on it.
+    command.unit.seize(id.0).await?;
     let mut node = command.unit.load::<NodeState>(id.0).await?;
     node.state.enrolled()?;
     if_match.check(node.version)?;
+    withdraw_from(&mut command.unit, id, who.actor()).await?;
     let events: Vec<_> = node.state.withdraw()?.into_iter().collect();
     command.unit.append(&mut node, &events, who.actor()).await?;
     let answer = Answer::ok(&resource(&node, None)?)?.version(node.version);

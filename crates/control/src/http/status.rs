@@ -17,7 +17,7 @@ use sextant_model::{
 };
 use sextant_store::read::ReportRow;
 
-use crate::{app::App, auth::Reader, error::ApiError};
+use crate::{app::App, auth::PlatformReader, error::ApiError};
 
 /// Lag is counted up to so many events; more is simply "far behind".
 const LAG_LIMIT: i64 = 10_000;
@@ -26,13 +26,16 @@ const LAG_LIMIT: i64 = 10_000;
 #[utoipa::path(get, path = "/v1/status", tag = "status",
     responses((status = 200, body = Status), (status = "4XX", body = Problem),
         (status = 503, body = Problem)))]
-pub async fn status(State(app): State<App>, _: Reader) -> Result<Answered<Status>, ApiError> {
+pub async fn status(
+    State(app): State<App>,
+    _: PlatformReader,
+) -> Result<Answered<Status>, ApiError> {
     let epoch = app.store.epoch().await?;
     let settled = app.tail.position().settled;
     let (_, state) = app.store.platform().await?;
     let nodes = match state {
         SnapshotState::Platform { nodes, .. } => nodes,
-        SnapshotState::Membership { .. } => vec![],
+        _ => vec![],
     };
     let mut reports = app.store.reports().await?;
     let listed: BTreeSet<NodeId> = nodes.iter().map(|node| node.id).collect();

@@ -10,11 +10,14 @@ use axum::{
     },
     response::Response,
 };
-use sextant_api::{Frame, Problem, frame::HEARTBEAT_INTERVAL};
+use sextant_api::{
+    Frame, Problem,
+    frame::{HEARTBEAT_INTERVAL, StreamView},
+};
 use sextant_model::{EventBody, cursor::CursorGone};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::events::{parse_cursor, take_snapshot};
+use super::events::{parse_cursor, take_snapshot, viewer};
 use crate::{
     app::App,
     auth::{Principal, still_allowed},
@@ -26,6 +29,8 @@ use crate::{
 
 /// A frame that cannot be sent for so long ends the stream: the follower has stopped reading.
 const SEND_LIMIT: Duration = Duration::from_secs(10);
+/// Snapshots can be large: they get a second more for each of so many bytes.
+const SLOWEST: usize = 1024 * 1024;
 /// Followers have nothing to say but pings, in bytes.
 const INCOMING_LIMIT: usize = 4096;
 /// A follower learns within this time that it has missed nothing.
@@ -39,6 +44,8 @@ pub struct StreamQuery {
     /// A cursor from a frame; a snapshot first if absent.
     #[param(max_length = 64)]
     pub after: Option<String>,
+    /// `routing`: what a node with the role edge has to serve, instead of what every node sees.
+    pub view: Option<StreamView>,
 }
 
 /// Follows the log: a WebSocket that carries frames as JSON texts.
@@ -57,15 +64,16 @@ pub async fn stream(
         code: "upgrade-required",
         detail: format!("this is a WebSocket: {error}; to poll, use GET /v1/events"),
     })?;
+    let viewer = viewer(who, query.view)?;
     // What can be refused is refused before the upgrade, while there is still a status code.
     let (first, cursor) = match parse_cursor(&app, query.after.as_deref()).await? {
         Some(cursor) => (None, cursor),
-        None => match take_snapshot(&app, who).await? {
+        None => match take_snapshot(&app, who, query.view).await? {
             Frame::Snapshot { cursor, state } => (Some(Frame::Snapshot { cursor, state }), cursor),
             _ => return Err(ApiError::Internal("a snapshot is no snapshot".into())),
         },
     };
-    let feed = Feed::start(&app.tail, &app.store, who.viewer(), cursor).await.map_err(refused)?;
+    let feed = Feed::start(&app.tail, &app.store, viewer, cursor).await.map_err(refused)?;
     let streams = app.streams.clone();
     let upgrade = upgrade.max_message_size(INCOMING_LIMIT).max_frame_size(INCOMING_LIMIT);
     Ok(upgrade.on_upgrade(move |socket| {
@@ -210,7 +218,8 @@ impl Follower {
 
     async fn send(&mut self, frame: &Frame) -> Result<(), End> {
         let text = serde_json::to_string(frame).map_err(|_| End::Left)?;
-        let sent = tokio::time::timeout(SEND_LIMIT, self.socket.send(Message::text(text))).await;
+        let limit = SEND_LIMIT + Duration::from_secs((text.len() / SLOWEST) as u64);
+        let sent = tokio::time::timeout(limit, self.socket.send(Message::text(text))).await;
         match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(End::Left),

@@ -2,12 +2,18 @@
 
 mod authorization;
 mod bad_input;
+mod deploy;
 mod enrolment;
+mod ingress;
 mod preparation;
 mod resources;
 mod stream;
+mod tenancy;
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use sextant_api::{
     Auth, Client, ClientConfig, Trust,
@@ -16,7 +22,7 @@ use sextant_api::{
         network::{Network, NewNetwork},
     },
 };
-use sextant_control::{ca::Ca, config::Config, init, run::Replica};
+use sextant_control::{ca::Ca, config::Config, ingress::HostnameRules, init, run::Replica};
 use sextant_daemon::identity;
 use sextant_lab::postgres::{TestDatabase, test_database};
 use sextant_model::{DnsLabel, NetworkId, NodeRole, PublicKey};
@@ -50,7 +56,7 @@ impl Platform {
         let file = folder.path().join("control.toml");
         let (url, ca) = (&database.app_url, folder.path().join("ca"));
         let text = format!(
-            "[database]\nurl = '{url}'\n[tls]\nca_certificate_file = '{0}.crt'\nca_key_file = '{0}.key'\nnames = ['::1']\n",
+            "[database]\nurl = '{url}'\n[tls]\nca_certificate_file = '{0}.crt'\nca_key_file = '{0}.key'\nnames = ['::1']\n[workloads]\ndrain_seconds = 0\n",
             ca.display(),
         );
         std::fs::write(&file, text).expect("written");
@@ -70,7 +76,7 @@ impl Platform {
         let running = self.replica_at_once().await;
         let nobody = self.client(&[&running], Auth::Nobody);
         let ready = async { while nobody.ready().await.is_err() {} };
-        tokio::time::timeout(std::time::Duration::from_secs(20), ready).await.expect("ready");
+        tokio::time::timeout(Duration::from_secs(20), ready).await.expect("ready");
         running
     }
 
@@ -80,8 +86,12 @@ impl Platform {
         let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.expect("bound");
         let stop = CancellationToken::new();
         let names = self.config.tls.names.clone();
+        let rules = HostnameRules::from(&self.config.hostnames);
+        let drain = Duration::from_secs(self.config.workloads.drain_seconds);
+        let listeners = vec![listener];
         let replica =
-            Replica::start(store, self.ca(), names, vec![listener], stop.clone()).expect("started");
+            Replica::start(store, self.ca(), names, rules, drain, listeners, stop.clone())
+                .expect("started");
         let url = format!("https://{}", replica.addresses[0]).parse().expect("url");
         Running { url, stop, replica }
     }

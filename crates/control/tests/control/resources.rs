@@ -95,6 +95,7 @@ async fn a_node_leaves_in_two_steps_and_its_network_can_go_afterwards() {
         underlay_mtu: 1500,
         problems: vec![],
         peers: vec![],
+        workloads_live: vec![],
     };
     first_client.report(&report).await.expect("acknowledged");
     let released = async {
@@ -137,6 +138,7 @@ async fn a_revoked_api_token_no_longer_opens_anything() {
     let new = NewApiToken {
         name: label("reader"),
         role: sextant_model::OperatorRole::Viewer,
+        org_id: None,
         expires_in: None,
     };
     let token = client.create_api_token(&new, Some("k")).await.expect("created");

@@ -1,0 +1,166 @@
+//! Asking DNS for proofs: whoever can publish a record below a name may use the name.
+
+use std::{net::SocketAddr, time::Duration};
+
+use hickory_resolver::{
+    TokioResolver,
+    config::{NameServerConfig, ResolveHosts, ResolverConfig},
+    net::{DnsError, NetError, runtime::TokioRuntimeProvider},
+    proto::rr::RData,
+};
+use sextant_model::{HostPattern, hostname::challenge_name};
+use tokio::sync::Semaphore;
+
+/// No answer takes longer, whatever the servers of a stranger's domain do.
+const LIMIT: Duration = Duration::from_secs(5);
+/// Questions at the same time: strangers choose whom they go to.
+const QUESTIONS: usize = 32;
+/// What is quoted of other records at the name.
+const QUOTED: usize = 3;
+
+/// A hostname that DNS does not prove.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unproved {
+    /// Nothing there.
+    #[error(
+        "hostname \"{hostname}\" is not proved: there is no TXT record at \"{name}\"; publish \"{value}\" there and verify again"
+    )]
+    Missing {
+        /// What was to be proved.
+        hostname: HostPattern,
+        /// Where the record should stand.
+        name: String,
+        /// What it should hold.
+        value: String,
+    },
+    /// Something else there.
+    #[error(
+        "hostname \"{hostname}\" is not proved: the TXT records at \"{name}\" hold {found}, not \"{value}\"; add that one and verify again"
+    )]
+    Differs {
+        /// What was to be proved.
+        hostname: HostPattern,
+        /// Where the records stand.
+        name: String,
+        /// What they hold, quoted.
+        found: String,
+        /// What one of them should hold.
+        value: String,
+    },
+    /// DNS did not answer.
+    #[error(
+        "hostname \"{hostname}\" is not proved: DNS could not be asked for the TXT record at \"{name}\": {reason}; check the domain's name servers and verify again"
+    )]
+    Unreachable {
+        /// What was to be proved.
+        hostname: HostPattern,
+        /// Where the record should stand.
+        name: String,
+        /// What happened.
+        reason: String,
+    },
+}
+
+impl Unproved {
+    /// The stable word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "challenge-missing",
+            Self::Differs { .. } => "challenge-differs",
+            Self::Unreachable { .. } => "dns-unreachable",
+        }
+    }
+}
+
+/// The resolver that proofs are asked of.
+pub struct Prover {
+    resolver: Result<TokioResolver, String>,
+    questions: Semaphore,
+}
+
+impl std::fmt::Debug for Prover {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prover").field("usable", &self.resolver.is_ok()).finish_non_exhaustive()
+    }
+}
+
+impl Prover {
+    /// Asks the resolver at `server`, or those of the system. One that cannot be used fails the
+    /// questions, not the start: most of the control plane needs none.
+    pub fn new(server: Option<SocketAddr>) -> Self {
+        let builder = match server {
+            None => TokioResolver::builder_tokio(),
+            Some(server) => {
+                let mut known = NameServerConfig::udp_and_tcp(server.ip());
+                for connection in &mut known.connections {
+                    connection.port = server.port();
+                }
+                let config = ResolverConfig::from_parts(None, vec![], vec![known]);
+                let provider = TokioRuntimeProvider::default();
+                Ok(TokioResolver::builder_with_config(config, provider))
+            }
+        };
+        let resolver = builder.and_then(|mut builder| {
+            let options = builder.options_mut();
+            options.timeout = LIMIT / 3;
+            options.attempts = 2;
+            // Whoever has just published the record does not wait for an old answer to expire.
+            options.cache_size = 0;
+            options.use_hosts_file = ResolveHosts::Never;
+            builder.build()
+        });
+        Self {
+            resolver: resolver.map_err(|error| error.to_string()),
+            questions: Semaphore::new(QUESTIONS),
+        }
+    }
+
+    /// Whether DNS says `value` where whoever owns `hostname` can make it say so.
+    pub async fn prove(&self, hostname: &HostPattern, value: &str) -> Result<(), Unproved> {
+        let (hostname, name) = (hostname.clone(), challenge_name(hostname));
+        let found = match tokio::time::timeout(LIMIT, self.texts(&name)).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(reason)) => return Err(Unproved::Unreachable { hostname, name, reason }),
+            Err(_) => {
+                let reason = format!("no answer within {} s", LIMIT.as_secs());
+                return Err(Unproved::Unreachable { hostname, name, reason });
+            }
+        };
+        if found.iter().any(|text| text.trim() == value) {
+            return Ok(());
+        }
+        let value = value.to_owned();
+        if found.is_empty() {
+            return Err(Unproved::Missing { hostname, name, value });
+        }
+        let quoted: Vec<_> = found.iter().take(QUOTED).map(|text| quoted(text)).collect();
+        Err(Unproved::Differs { hostname, name, found: quoted.join(", "), value })
+    }
+
+    /// The TXT records at a name; none if it does not exist.
+    async fn texts(&self, name: &str) -> Result<Vec<String>, String> {
+        let resolver = self.resolver.as_ref().map_err(Clone::clone)?;
+        let _turn = self.questions.acquire().await.map_err(|error| error.to_string())?;
+        // With the dot, so that no search list makes another name of it.
+        match resolver.txt_lookup(format!("{name}.")).await {
+            Ok(found) => {
+                Ok(found.answers().iter().filter_map(|answer| text(&answer.data)).collect())
+            }
+            Err(NetError::Dns(DnsError::NoRecordsFound(_))) => Ok(vec![]),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// A record's strings are one text (RFC 7208 section 3.3 says so for its records, and so do all
+/// who publish long ones).
+fn text(data: &RData) -> Option<String> {
+    let RData::TXT(txt) = data else { return None };
+    Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned())
+}
+
+/// Strangers' text goes into an error: short, and in one line.
+fn quoted(text: &str) -> String {
+    let short: String = text.chars().filter(|c| !c.is_control()).take(80).collect();
+    format!("\"{short}\"")
+}
