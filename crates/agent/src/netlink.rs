@@ -11,7 +11,7 @@ use rtnetlink::{
     Handle, LinkUnspec, LinkWireguard, RouteMessageBuilder,
     packet_route::{
         AddressFamily,
-        address::{AddressAttribute, AddressMessage},
+        address::{AddressAttribute, AddressHeaderFlags, AddressMessage},
         link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
         route::{
             RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
@@ -21,6 +21,10 @@ use rtnetlink::{
 };
 use rustix::io::Errno;
 use sextant_model::Prefix;
+
+/// Marks routes that are not tied to the interface as an agent's. The number is free in iproute2's
+/// `rt_protos`.
+const OWN_PROTOCOL: RouteProtocol = RouteProtocol::Other(83);
 
 /// A request that the kernel refused.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +66,15 @@ pub struct Egress {
     pub index: u32,
     /// MTU of this path where it is less than the interface's, in bytes.
     pub path_mtu: Option<u32>,
+}
+
+/// Routes of the main table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Routes {
+    /// Prefixes routed into the interface, without the kernel's own, link-local and multicast ones.
+    pub into: BTreeSet<Prefix>,
+    /// Prefixes that an agent has made unreachable on this host.
+    pub unreachable: BTreeSet<Prefix>,
 }
 
 /// A connection to rtnetlink.
@@ -154,10 +167,15 @@ impl Netlink {
             .collect())
     }
 
-    /// Adds an address; nothing happens if it is there already.
+    /// Adds an address; nothing happens if it is there already. It can be used at once: it comes
+    /// from the control plane, so nobody is asked whether it is taken (RFC 4862 section 5.4).
     pub async fn add_address(&self, index: u32, prefix: Prefix) -> Result<(), NetlinkError> {
         let (address, length) = (prefix.net().addr(), prefix.length());
-        let result = self.handle.address().add(index, address, length).replace().execute().await;
+        let mut request = self.handle.address().add(index, address, length).replace();
+        if address.is_ipv6() {
+            request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+        }
+        let result = request.execute().await;
         described(result, || format!("add address {prefix} to interface {index}"))
     }
 
@@ -174,13 +192,15 @@ impl Netlink {
         tolerate(result, &[Errno::ADDRNOTAVAIL, Errno::NODEV])
     }
 
-    /// The prefixes that the main table routes into an interface, without the kernel's own,
-    /// link-local and multicast ones.
-    pub async fn routes(&self, index: u32) -> Result<BTreeSet<Prefix>, NetlinkError> {
+    /// What the main table says of an interface and of this host.
+    pub async fn routes(&self, index: u32) -> Result<Routes, NetlinkError> {
         let request = self.handle.route().get(RouteMessageBuilder::<Ipv6Addr>::new().build());
         let list = request.execute().try_collect::<Vec<_>>().await;
         let list = described(list, || "list routes".into())?;
-        Ok(list.iter().filter_map(|message| route_into(message, index)).collect())
+        Ok(Routes {
+            into: list.iter().filter_map(|message| route_into(message, index)).collect(),
+            unreachable: list.iter().filter_map(made_unreachable).collect(),
+        })
     }
 
     /// Routes a prefix into an interface. A route to the same prefix elsewhere is left alone and
@@ -190,7 +210,7 @@ impl Netlink {
         match described(result, || format!("route {prefix} into interface {index}")) {
             Err(error) if error.errno == Some(Errno::EXIST) => {
                 // A dump that was interrupted may have missed our own.
-                if self.routes(index).await?.contains(&prefix) {
+                if self.routes(index).await?.into.contains(&prefix) {
                     return Ok(());
                 }
                 Err(NetlinkError {
@@ -214,6 +234,20 @@ impl Netlink {
         tolerate(result, &[Errno::SRCH, Errno::NODEV])
     }
 
+    /// Makes a prefix unreachable, but for more specific routes and for addresses of this host;
+    /// nothing happens if it is already.
+    pub async fn add_unreachable(&self, prefix: Prefix) -> Result<(), NetlinkError> {
+        let result = self.handle.route().add(unreachable(prefix)?).replace().execute().await;
+        described(result, || format!("make {prefix} unreachable"))
+    }
+
+    /// Leaves a prefix to other routes again; nothing happens if it is already.
+    pub async fn remove_unreachable(&self, prefix: Prefix) -> Result<(), NetlinkError> {
+        let result = self.handle.route().del(unreachable(prefix)?).execute().await;
+        let result = described(result, || format!("make {prefix} reachable again"));
+        tolerate(result, &[Errno::SRCH])
+    }
+
     /// Which way packets to `destination` leave.
     pub async fn egress(&self, destination: Ipv6Addr) -> Result<Egress, NetlinkError> {
         let action = || format!("find the way to {destination}");
@@ -231,13 +265,21 @@ impl Netlink {
 }
 
 fn route(index: u32, prefix: Prefix) -> Result<RouteMessage, NetlinkError> {
+    Ok(route_to(prefix)?.output_interface(index).build())
+}
+
+fn unreachable(prefix: Prefix) -> Result<RouteMessage, NetlinkError> {
+    Ok(route_to(prefix)?.kind(RouteType::Unreachable).protocol(OWN_PROTOCOL).build())
+}
+
+fn route_to(prefix: Prefix) -> Result<RouteMessageBuilder<Ipv6Addr>, NetlinkError> {
     let net = prefix.v6().ok_or_else(|| NetlinkError {
         action: format!("route {prefix}"),
         reason: "the mesh is IPv6 only".into(),
         errno: None,
     })?;
     let builder = RouteMessageBuilder::<Ipv6Addr>::new();
-    Ok(builder.destination_prefix(net.addr(), net.prefix_len()).output_interface(index).build())
+    Ok(builder.destination_prefix(net.addr(), net.prefix_len()))
 }
 
 fn route_into(message: &RouteMessage, index: u32) -> Option<Prefix> {
@@ -246,15 +288,26 @@ fn route_into(message: &RouteMessage, index: u32) -> Option<Prefix> {
         && header.kind == RouteType::Unicast
         && header.protocol != RouteProtocol::Kernel
         && message.attributes.contains(&RouteAttribute::Oif(index));
+    let special = |address: IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_multicast() || v6.is_unicast_link_local());
+    destination(message).filter(|prefix| ours && !special(prefix.net().addr()))
+}
+
+fn made_unreachable(message: &RouteMessage) -> Option<Prefix> {
+    let header = &message.header;
+    let ours = header.table == RouteHeader::RT_TABLE_MAIN
+        && header.kind == RouteType::Unreachable
+        && header.protocol == OWN_PROTOCOL;
+    destination(message).filter(|_| ours)
+}
+
+fn destination(message: &RouteMessage) -> Option<Prefix> {
     let destination = message.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Destination(RouteAddress::Inet6(address)) => Some(*address),
         _ => None,
     });
     // The default route has no destination attribute.
     let address = destination.unwrap_or(Ipv6Addr::UNSPECIFIED);
-    let special = address.is_multicast() || address.is_unicast_link_local();
-    let prefix = Prefix::containing(address.into(), header.destination_prefix_length);
-    prefix.filter(|_| ours && !special)
+    Prefix::containing(address.into(), message.header.destination_prefix_length)
 }
 
 fn path_mtu(message: &RouteMessage) -> Option<u32> {

@@ -182,6 +182,12 @@ impl Reconciler {
                 Step::RemoveAddress(address) => {
                     netlink.remove_address(index, *address).await.map_err(Into::into)
                 }
+                Step::AddUnreachable(prefix) => {
+                    netlink.add_unreachable(*prefix).await.map_err(Into::into)
+                }
+                Step::RemoveUnreachable(prefix) => {
+                    netlink.remove_unreachable(*prefix).await.map_err(Into::into)
+                }
             };
             failures.extend(result.err().map(|error: WireGuardError| error.to_string()));
         }
@@ -221,6 +227,11 @@ impl Reconciler {
     pub async fn remove(&mut self) -> Result<(), WireGuardError> {
         (self.announced, self.expected) = (None, None);
         let netlink = Netlink::open()?;
+        // Not tied to the interface, so they would stay. Another agent on this host makes its own
+        // again.
+        for prefix in netlink.routes(0).await?.unreachable {
+            netlink.remove_unreachable(prefix).await?;
+        }
         let Some(found) = self.wireguard.observe(&netlink).await? else { return Ok(()) };
         let peers = found.interface.peers.keys().copied();
         let steps: Vec<Step> = peers.map(Step::RemovePeer).collect();

@@ -1,13 +1,17 @@
 //! What the agent reports of itself, and the task that sends it: one report under way, the newest
 //! one waiting, older ones forgotten.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
 
 use sextant_api::{
     Client, ClientError,
     resource::report::{NodeReport, PeerReport, WireGuardImplementation},
 };
-use sextant_model::{Cursor, NodeId, Timestamp, membership::Membership};
+use sextant_model::{Cursor, NodeId, Prefix, Timestamp, WorkloadId, membership::Membership};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::wireguard::Observation;
@@ -17,7 +21,10 @@ const PROBLEM_LIMIT: usize = 32;
 /// Longest line about a problem, in characters.
 const LINE_LIMIT: usize = 300;
 /// Most peers in one report: its body must stay below the server's limit.
-const PEER_LIMIT: usize = 280;
+const PEER_LIMIT: usize = 200;
+/// Most workloads in one report, for the same reason. Half of them are the newest: the control plane
+/// waits for these.
+const WORKLOAD_LIMIT: usize = 360;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -82,7 +89,29 @@ pub fn build(material: &Material<'_>) -> NodeReport {
         underlay_mtu: material.underlay_mtu.unwrap_or(0),
         problems: material.problems.iter().take(PROBLEM_LIMIT).map(line).collect(),
         peers,
+        workloads_live: workloads_live(material),
     }
+}
+
+/// Workloads whose address is on the interface, so that packets to it arrive. Where they are too
+/// many for one report, the older ones take turns.
+fn workloads_live(material: &Material<'_>) -> Vec<WorkloadId> {
+    let interface = material.observation.map(|observation| &observation.interface);
+    let Some(interface) = interface.filter(|interface| interface.up) else { return Vec::new() };
+    let is_live =
+        |address: &Ipv6Addr| interface.addresses.contains(&Prefix::host(IpAddr::V6(*address)));
+    let workloads = material.membership.workloads.iter();
+    let mut live: Vec<WorkloadId> =
+        workloads.filter(|(_, address)| is_live(address)).map(|(id, _)| *id).collect();
+    if live.len() > WORKLOAD_LIMIT {
+        // Ids grow with time.
+        let newest = live.split_off(live.len() - WORKLOAD_LIMIT / 2);
+        let start = (material.turn * WORKLOAD_LIMIT / 2) % live.len();
+        live.rotate_left(start);
+        live.truncate(WORKLOAD_LIMIT - newest.len());
+        live.extend(newest);
+    }
+    live
 }
 
 /// Sends reports until it is dropped.

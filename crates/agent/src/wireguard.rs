@@ -147,7 +147,8 @@ impl WireGuard {
             public_key: device.public_key.and_then(|found| key(&found.0)),
             listen_port: device.listen_port,
             addresses,
-            routes,
+            routes: routes.into,
+            unreachable: routes.unreachable,
             peers: observed,
         };
         Ok(Some(Observation { index: link.index, implementation, interface, traffic }))

@@ -7,7 +7,7 @@ mod running;
 #[path = "lab_kernel/sandbox.rs"]
 mod sandbox;
 
-use std::{sync::Arc, time::Duration};
+use std::{io::ErrorKind, sync::Arc, time::Duration};
 
 use sandbox::{PEER, PEER_OVERLAY, Sandbox, ip, run, wait_for};
 use sextant_agent::{
@@ -16,7 +16,7 @@ use sextant_agent::{
     reconcile::{Pass, Reconciler},
 };
 use sextant_daemon::clock::SystemEntropy;
-use sextant_model::membership::Membership;
+use sextant_model::{WorkloadId, membership::Membership};
 
 const INTERFACE: &str = "sextant0";
 
@@ -132,6 +132,54 @@ fn members_come_move_and_go_without_touching_the_others() {
         restarted.remove().await.expect("removed");
         assert!(restarted.observe().await.expect("readable").is_none());
         restarted.remove().await.expect("removing twice is fine");
+    });
+}
+
+#[test]
+fn a_workload_is_there_as_soon_as_it_is_placed_and_nowhere_once_it_is_released() {
+    let name = "a_workload_is_there_as_soon_as_it_is_placed_and_nowhere_once_it_is_released";
+    Sandbox::enter(name, async |sandbox: Sandbox| {
+        let (mut reconciler, mut membership) = (sandbox.reconciler(), sandbox.membership());
+        good(&mut reconciler, &membership).await;
+        sandbox.ping_from_peer("fd00:0:0:1::1").await;
+        let handshakes = run("wg", &["show", INTERFACE, "latest-handshakes"]);
+        let (first, second) = ("fd00:0:0:1::98", "fd00:0:0:1::99");
+        for (n, address) in [(1, first), (2, second)] {
+            let id = WorkloadId(uuid::Uuid::from_u128(n));
+            membership.workloads.insert(id, address.parse().expect("address"));
+        }
+        let pass = good(&mut reconciler, &membership).await;
+        assert_eq!(pass.done.to_string(), "address-added=2", "no peer was touched");
+        assert!(!pass.drift.is_drift(), "the membership changed: {}", pass.drift);
+        // A process can listen on it at once, and the mesh leads there.
+        let at = |address: &str| format!("[{address}]:0");
+        let listener = std::net::TcpListener::bind(at(second)).expect("usable at once");
+        sandbox.ping_from_peer(second).await;
+
+        // What is nobody's is answered at once, here and to the peer, and goes round nowhere.
+        let nobody = listener.local_addr().map(|mut address| {
+            address.set_ip("fd00:0:0:1::97".parse().expect("address"));
+            address
+        });
+        let refused = std::net::TcpStream::connect(nobody.expect("address")).expect_err("nobody");
+        let unreachable = [ErrorKind::HostUnreachable, ErrorKind::NetworkUnreachable];
+        assert!(unreachable.contains(&refused.kind()), "{refused:?}");
+        sandbox.unreachable_from_peer("fd00:0:0:1::97").await;
+
+        membership.workloads.remove(&WorkloadId(uuid::Uuid::from_u128(2)));
+        let pass = good(&mut reconciler, &membership).await;
+        assert_eq!(pass.done.to_string(), "address-removed=1");
+        sandbox.unreachable_from_peer(second).await;
+        sandbox.ping_from_peer(first).await;
+        assert_eq!(run("wg", &["show", INTERFACE, "latest-handshakes"]), handshakes);
+
+        let unreachable = || ip(&["-6", "route", "show", "type", "unreachable"]);
+        assert!(unreachable().contains("fd00:0:0:1::/64"), "{}", unreachable());
+        ip(&["-6", "route", "del", "unreachable", "fd00:0:0:1::/64"]);
+        repaired(&mut reconciler, &membership, "unreachable").await;
+        assert_eq!(good(&mut sandbox.reconciler(), &membership).await.steps, 0, "after a restart");
+        reconciler.remove().await.expect("removed");
+        assert!(!unreachable().contains("fd00:"), "{}", unreachable());
     });
 }
 

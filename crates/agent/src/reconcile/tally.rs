@@ -58,6 +58,8 @@ fn kind(step: &Step, observed: Option<&ObservedInterface>) -> &'static str {
         Step::AddRoute(_) => "route-added",
         Step::RemoveRoute(_) => "route-removed",
         Step::RemoveAddress(_) => "address-removed",
+        Step::AddUnreachable(_) => "unreachable-added",
+        Step::RemoveUnreachable(_) => "unreachable-removed",
     }
 }
 
@@ -81,6 +83,7 @@ mod tests {
             listen_port: None,
             addresses: BTreeSet::new(),
             routes: BTreeSet::new(),
+            unreachable: BTreeSet::new(),
             peers: BTreeMap::from([(
                 peer.public_key,
                 ObservedPeer { endpoint, allowed_ips, handshake_age: None },

@@ -24,6 +24,7 @@ fn observation() -> Observation {
             listen_port: None,
             addresses: BTreeSet::new(),
             routes: BTreeSet::new(),
+            unreachable: BTreeSet::new(),
             peers: BTreeMap::from([(member(2).public_key, peer)]),
         },
         traffic: BTreeMap::from([(member(2).public_key, Traffic { rx_bytes: 5, tx_bytes: 6 })]),
@@ -78,9 +79,15 @@ fn a_report_covers_every_other_member() {
 fn a_report_stays_within_the_limits_of_the_api_and_every_peer_has_its_turn() {
     let membership = mesh(1..=1000);
     let (rtts, problems) = (BTreeMap::new(), vec!["x".repeat(1000); 100]);
-    let mut material = material(&membership, None, &rtts, &problems);
-    let mut seen = BTreeSet::new();
-    for turn in 0..4 {
+    let (mut membership, mut observation) = (membership, observation());
+    for n in 0..1000_u16 {
+        let address = Ipv6Addr::new(0xfd00, 0, 0, 1, 0, 0, 1, n);
+        membership.workloads.insert(WorkloadId(uuid::Uuid::from_u128(n.into())), address);
+        observation.interface.addresses.insert(Prefix::host(address.into()));
+    }
+    let mut material = material(&membership, Some(&observation), &rtts, &problems);
+    let (mut seen, mut live) = (BTreeSet::new(), BTreeSet::new());
+    for turn in 0..5 {
         material.turn = turn;
         let mut report = build(&material);
         for peer in &mut report.peers {
@@ -89,10 +96,29 @@ fn a_report_stays_within_the_limits_of_the_api_and_every_peer_has_its_turn() {
             (peer.handshake_age_s, peer.rtt_us) = (Some(u64::from(u32::MAX)), Some(u32::MAX));
         }
         assert_eq!(report.problems.len(), PROBLEM_LIMIT);
+        assert_eq!(report.workloads_live.len(), WORKLOAD_LIMIT);
+        live.extend(report.workloads_live.iter().copied());
         let length = serde_json::to_string(&report).expect("json").len();
         assert!(length < sextant_api::BODY_LIMIT, "{length}");
     }
-    assert_eq!(seen.len(), 999);
+    assert_eq!((seen.len(), live.len()), (999, 1000));
+}
+
+#[test]
+fn only_workloads_whose_address_is_on_an_interface_that_is_up_are_live() {
+    let (mut membership, rtts, mut observation) = (mesh([1]), BTreeMap::new(), observation());
+    let id = |n| WorkloadId(uuid::Uuid::from_u128(n));
+    for (n, address) in [(1, "fd00:0:0:1::2"), (2, "fd00:0:0:1::3")] {
+        membership.workloads.insert(id(n), address.parse().expect("address"));
+    }
+    let address = IpAddr::V6("fd00:0:0:1::3".parse().expect("address"));
+    observation.interface.addresses.insert(Prefix::host(address));
+    let live = |observation: &Observation| {
+        build(&material(&membership, Some(observation), &rtts, &[])).workloads_live
+    };
+    assert_eq!(live(&observation), [id(2)]);
+    observation.interface.up = false;
+    assert_eq!(live(&observation), []);
 }
 
 #[test]

@@ -63,8 +63,8 @@ impl View {
             Item::Snapshot { cursor, state: SnapshotState::Membership { membership } } => {
                 self.replace(cursor, membership)
             }
-            Item::Snapshot { state: SnapshotState::Platform { .. }, .. } => {
-                Taken::Unbelievable("the snapshot is one for operators".into())
+            Item::Snapshot { .. } => {
+                Taken::Unbelievable("the snapshot is not one of a node's network".into())
             }
             Item::Event { cursor, event } => {
                 let Some(state) = &mut self.current else {

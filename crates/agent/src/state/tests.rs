@@ -36,6 +36,7 @@ pub(crate) fn mesh(nodes: impl IntoIterator<Item = u16>) -> Membership {
         prefix: "fd00::/48".parse().expect("prefix"),
         members: nodes.into_iter().map(|n| (node_id(n), member(n))).collect::<BTreeMap<_, _>>(),
         departed: BTreeSet::new(),
+        workloads: BTreeMap::new(),
     }
 }
 

@@ -7,10 +7,10 @@ use sextant_agent::{
     config::AgentConfig,
     key::PrivateKey,
     run::{RunError, run as run_agent},
-    state::{NodeIdentity, SavedState, StateFolder},
+    state::{LoadedState, NodeIdentity, SavedState, StateFolder},
 };
 use sextant_daemon::clock::SystemEntropy;
-use sextant_model::{Cursor, DnsLabel, Epoch};
+use sextant_model::{Cursor, DnsLabel, Epoch, WorkloadId};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -54,6 +54,27 @@ fn a_restart_with_another_key_stays_up_touches_nothing_and_says_so() {
         }
         assert_eq!(run("wg", &["show", INTERFACE, "private-key"]), before);
         agent.stop().await;
+    });
+}
+
+#[test]
+fn without_the_control_plane_workloads_keep_their_addresses_over_a_restart() {
+    let name = "running::without_the_control_plane_workloads_keep_their_addresses_over_a_restart";
+    Sandbox::enter(name, async |sandbox: Sandbox| {
+        let folder = enrolled(&sandbox);
+        let LoadedState::Good(mut state) = folder.state().expect("readable") else {
+            panic!("no state")
+        };
+        let (id, address) = (WorkloadId(Uuid::from_u128(9)), "fd00:0:0:1::99");
+        state.membership.workloads.insert(id, address.parse().expect("address"));
+        folder.save_state(&state).expect("saved");
+        for _ in 0..2 {
+            let agent = Agent::start();
+            sandbox.ping_from_peer(address).await;
+            agent.stop().await;
+            // As after a reboot.
+            ip(&["link", "del", INTERFACE]);
+        }
     });
 }
 

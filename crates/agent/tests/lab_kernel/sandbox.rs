@@ -102,12 +102,25 @@ impl Sandbox {
             prefix: "fd00::/48".parse().expect("prefix"),
             members: members.into_iter().map(|m| (m.node_id, m)).collect::<BTreeMap<_, _>>(),
             departed: BTreeSet::new(),
+            workloads: BTreeMap::new(),
         }
     }
 
     pub async fn ping_from_peer(&self, address: &str) {
         let arguments = ["netns", "exec", "peer", "ping", "-6", "-c1", "-W1", address];
         wait_for("a ping from the peer", async || succeeds("ip", &arguments)).await;
+    }
+
+    /// The peer asks for an address and is told at once that it is nowhere.
+    pub async fn unreachable_from_peer(&self, address: &str) {
+        let arguments = ["netns", "exec", "peer", "ping", "-6", "-c1", "-W2", address];
+        wait_for("the peer to be told", async || {
+            let output = Command::new("ip").args(arguments).output().expect("ip");
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(!output.status.success(), "{address} answers: {text}");
+            text.contains("nreachable")
+        })
+        .await;
     }
 
     /// Ends the process behind `interface` as the kernel would end it when memory is short; its
