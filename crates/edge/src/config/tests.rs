@@ -1,0 +1,72 @@
+use super::*;
+
+fn load(text: &str) -> Result<EdgeConfig, String> {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("edge.toml");
+    std::fs::write(&path, text).expect("written");
+    EdgeConfig::load(Some(&path), None, None).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_command_line_alone_is_enough() {
+    let config = EdgeConfig::load(None, Some(Path::new("r.toml")), Some("off")).expect("valid");
+    assert_eq!(config.source, Source::File("r.toml".into()));
+    assert_eq!(config.admin, Admin::Off);
+    assert_eq!(config.on_route_removed, OnRemoved::Keep);
+    assert_eq!(config.timeouts.hello, Duration::from_secs(5));
+}
+
+#[test]
+fn a_short_file_follows_the_control_plane() {
+    let config = load("control_plane.urls = [\"https://[fd5e::1]:7443\"]").expect("valid");
+    let Source::ControlPlane(control) = config.source else { panic!("{:?}", config.source) };
+    assert_eq!(control.listen_addresses, [IpAddr::from([0; 16])]);
+    assert_eq!(control.state_dir, Path::new("/var/lib/sextant-edge"));
+    assert_eq!(config.admin, Admin::Path("/run/sextant-edge/admin.sock".into()));
+}
+
+#[test]
+fn every_mistake_is_named_at_once() {
+    let error = load(
+        "admin = \"sock\"\nproxy_protocol_from = [\"192.0.2.0/33\", \"fd00::/8\"]\n\
+         on_route_removed = \"drain\"\naccess_log = \"log\"\n\
+         [control_plane]\nurls = [\"http://[fd5e::1]\", \"https://192.0.2.1\"]\nstate_dir = \"s\"\n\
+         listen_addresses = []\n\
+         [limits]\nmax_prereads = 0\nsource_prefix_ipv6 = 129\n\
+         [timeouts]\nhello = \"0s\"\n[health]\nfall = 0\neject_for = \"10m\"",
+    )
+    .expect_err("invalid");
+    for what in [
+        "admin \"sock\"",
+        "192.0.2.0/33",
+        "on_route_removed \"drain\"",
+        "access_log \"log\"",
+        "not https",
+        "is IPv4",
+        "state_dir \"s\" is relative",
+        "listen_addresses is empty",
+        "limits.max_prereads is 0",
+        "limits.source_prefix_ipv6 is 129",
+        "timeouts.hello is zero",
+        "health.fall is 0",
+        "health.eject_at_most is less",
+    ] {
+        assert!(error.contains(what), "{what} in {error}");
+    }
+}
+
+#[test]
+fn unknown_keys_and_wrong_types_are_mistakes() {
+    let base = "routes = \"r.toml\"\n";
+    for (extra, what) in [
+        ("colour = 1", "colour"),
+        ("[limits]\nmax = 1", "max"),
+        ("[timeouts]\nhello = \"soon\"", "duration \"soon\""),
+        ("workers = 0", "workers"),
+        ("control_plane.urls = [\"https://[fd5e::1]\"]", "both given"),
+    ] {
+        let error = load(&format!("{base}{extra}")).expect_err(extra);
+        assert!(error.contains(what), "{what} in {error}");
+    }
+    assert!(load("").expect_err("nothing").contains("neither a route file"));
+}

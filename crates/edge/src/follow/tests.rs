@@ -1,0 +1,48 @@
+use sextant_api::{follow::Item, frame::SnapshotState};
+use sextant_model::{Cursor, Epoch, NetworkId, RouteId, routing::desired::RoutingSnapshot};
+use uuid::Uuid;
+
+use super::{key, view::*};
+use crate::state::tests::{route, snapshot};
+
+fn cursor(event_id: i64) -> Cursor {
+    Cursor { epoch: Epoch(Uuid::from_u128(7)), event_id }
+}
+
+fn whole(event_id: i64, routing: RoutingSnapshot) -> Item {
+    Item::Snapshot { cursor: cursor(event_id), state: SnapshotState::Routing { routing } }
+}
+
+#[test]
+fn a_snapshot_replaces_and_a_bookmark_advances() {
+    let mut view = View::new(None);
+    assert!(matches!(view.take(Item::Bookmark { cursor: cursor(1) }), Taken::Unbelievable(_)));
+    let two = vec![route(1, "a.example"), route(2, "b.example")];
+    assert_eq!(view.take(whole(3, snapshot(two))), Taken::Replaced);
+    assert_eq!(view.take(Item::Bookmark { cursor: cursor(5) }), Taken::Marked);
+    assert_eq!(view.current().map(|saved| saved.cursor), Some(cursor(5)));
+}
+
+#[test]
+fn what_would_take_most_routes_away_unsaid_is_refused() {
+    let mut view = View::new(None);
+    let two = vec![route(1, "a.example"), route(2, "b.example")];
+    view.take(whole(3, snapshot(two)));
+    assert!(matches!(view.take(whole(4, snapshot(Vec::new()))), Taken::Unbelievable(_)));
+    let mut foreign = snapshot(Vec::new());
+    foreign.network_id = NetworkId(Uuid::from_u128(10));
+    let Taken::Unbelievable(reason) = view.take(whole(4, foreign)) else { panic!("believed") };
+    assert!(reason.contains("state_dir"), "{reason}");
+    assert_eq!(view.current().map(|saved| saved.cursor), Some(cursor(3)));
+    let mut meant = snapshot(Vec::new());
+    meant.deleted = [1, 2].map(|number| RouteId(Uuid::from_u128(number))).into();
+    assert_eq!(view.take(whole(4, meant)), Taken::Replaced);
+}
+
+#[test]
+fn a_route_has_one_key_for_each_address() {
+    let id = RouteId(Uuid::from_u128(1));
+    let address = |text: &str| text.parse().expect("address");
+    assert_eq!(key(id, 0, address("::")).to_string(), id.to_string());
+    assert_eq!(key(id, 1, address("192.0.2.1")).to_string(), format!("{id}@192.0.2.1"));
+}

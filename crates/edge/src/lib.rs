@@ -1,0 +1,29 @@
+//! The L4 edge: passes TLS through by SNI and raw TCP by port, and never terminates either.
+
+pub mod access;
+pub mod access_log;
+pub mod admin;
+pub mod args;
+pub mod balance;
+pub mod config;
+pub mod counters;
+pub mod explain;
+pub mod follow;
+pub mod handover;
+pub mod health;
+pub mod hello;
+pub mod http_host;
+pub mod limits;
+pub mod listen;
+pub mod metrics;
+pub mod outcome;
+pub mod proxy_protocol;
+pub mod publish;
+pub mod route_file;
+pub mod run;
+pub mod state;
+pub mod status;
+pub mod table;
+pub mod timer;
+pub mod watch;
+pub mod worker;

@@ -1,0 +1,159 @@
+use sextant_model::{
+    HostPattern,
+    routing::{HealthSource, Matching},
+};
+
+use super::*;
+
+const GOOD: &str = r#"
+[[routes]]
+listen = "[::]:443"
+hostname = "Shop.Example.com."
+backends = ["[fd00::1]:8443", "192.0.2.1:443"]
+
+[[routes]]
+name = "metrics"
+listen = "[::]:9000"
+backends = ["[fd00::1]:9000"]
+proxy_protocol = true
+health_source = "tcp:9001"
+max_connections = 10
+
+[[routes]]
+listen = "[::]:80"
+hostname = "*.example.com"
+match_host = true
+backends = ["[fd00::1]:80"]
+
+[[listeners]]
+listen = "[::]:443"
+accept_proxy_from = ["fd00::/8", "192.0.2.7"]
+"#;
+
+fn mistakes(text: &str) -> Vec<String> {
+    parse(text).expect_err(text).iter().map(ToString::to_string).collect()
+}
+
+/// A file of one route with `fields` besides a good `listen`.
+fn mistake(fields: &str) -> String {
+    mistakes(&format!("[[routes]]\nlisten = \"[::]:443\"\n{fields}")).join("; ")
+}
+
+#[test]
+fn a_good_file_says_what_is_served() {
+    let file = parse(GOOD).expect("valid");
+    let [shop, metrics, web] = &file.routes[..] else { panic!("{file:?}") };
+    assert_eq!(shop.key.to_string(), "[::]:443/shop.example.com");
+    let name = HostPattern::new("shop.example.com").expect("name");
+    assert_eq!(shop.matching, Matching::Sni(name));
+    assert_eq!(shop.backends.len(), 2);
+    assert_eq!(metrics.key.to_string(), "metrics");
+    assert_eq!(metrics.matching, Matching::Whole);
+    assert_eq!(metrics.health_source, HealthSource::Tcp { port: Some(9001) });
+    assert_eq!((metrics.proxy_protocol, metrics.max_connections), (true, Some(10)));
+    assert!(matches!(web.matching, Matching::RequestHost(_)));
+    let listen = "[::]:443".parse().expect("address");
+    assert_eq!(file.accept_proxy_from[&listen].len(), 2);
+}
+
+#[test]
+fn every_bad_field_says_what_is_wrong_and_what_to_do() {
+    const BACKENDS: &str = "backends = [\"[fd00::1]:1\"]\n";
+    for (fields, what) in [
+        ("hostname = \"a.example\"", "line 1: route 1 (\"a.example\"): backends: is missing"),
+        (
+            "hostname = \"a.example\"\nbackends = []",
+            "line 4: route 1 (\"a.example\"): backends: is empty",
+        ),
+        ("backends = [\"[fd00::1]:0\"]", "port 0"),
+        ("backends = [\"[fd00::1]\"]", "is no address and port"),
+        ("backends = [\"fd00::1\"]", "has no port; write \"[fd00::1]:443\""),
+        ("backends = [\"[::]:1\"]", "is no address of a backend"),
+        ("backends = [\"[::1]:1\", \"[::1]:1\"]", "is listed twice"),
+        ("backends = \"[::1]:1\"", "is of type string; give a list of texts"),
+    ] {
+        let found = mistake(fields);
+        assert!(found.contains(what), "{what} in {found}");
+    }
+    for (fields, what) in [
+        (
+            "hostname = \"*.*.example\"",
+            "line 4: route 1 (\"*.*.example\"): hostname: hostname \"*.*.example\" is not a wildcard over one label",
+        ),
+        ("hostname = \"192.0.2.1\"", "is an IP address; give a DNS name"),
+        ("hostname = 7", "is of type integer; give a text"),
+        (
+            "protocol_hint = \"tls_passthrough\"",
+            "hostname: is missing, and \"tls_passthrough\" needs one",
+        ),
+        ("protocol_hint = \"http_terminate\"\nhostname = \"a.example\"", "is reserved"),
+        (
+            "protocol_hint = \"quic\"",
+            "\"quic\" does not exist; use \"tls_passthrough\" or \"tcp_raw\"",
+        ),
+        ("protocol_hint = \"tcp_raw\"\nhostname = \"a.example\"", "match_host = true"),
+        ("match_host = true", "hostname: is missing"),
+        (
+            "match_host = true\nhostname = \"a.b\"\nprotocol_hint = \"tls_passthrough\"",
+            "told apart by their SNI",
+        ),
+        ("health_source = \"http\"", "health_source: \"http\" does not exist"),
+        ("max_connections = 0", "is 0; use 1 to"),
+        ("proxy_protocol = \"v2\"", "is of type string; give true or false"),
+        ("colour = 1", "key \"colour\" is unknown; known are name, listen"),
+        ("name = \"a b\"", "\"a b\" is no name"),
+    ] {
+        let found = mistake(&format!("{BACKENDS}{fields}"));
+        assert!(found.contains(what), "{what} in {found}");
+    }
+}
+
+#[test]
+fn routes_that_cannot_stand_beside_each_other_are_refused() {
+    let route = |listen: &str, rest: &str| {
+        format!("[[routes]]\nlisten = \"{listen}\"\nbackends = [\"[::1]:1\"]\n{rest}\n")
+    };
+    let a = "hostname = \"a.example\"";
+    for (first, second, what) in [
+        (
+            route("[::]:443", a),
+            route("[::]:443", "hostname = \"A.example\""),
+            "hostname \"a.example\" on [::]:443 is taken by route \"[::]:443/a.example\"",
+        ),
+        (route("[::]:443", a), route("[::]:443", ""), "is told apart in another way"),
+        (route("[::]:25", ""), route("[::]:25", ""), "needs the port for itself"),
+        (route("[::]:25", "name = \"x\""), route("[::]:26", "name = \"x\""), "names are unique"),
+        (route("[::]:25", ""), route("[::]:0", ""), "port 0"),
+        (
+            route("[::]:25", ""),
+            "[[listeners]]\nlisten = \"[::]:26\"\naccept_proxy_from = []".into(),
+            "no route listens on [::]:26",
+        ),
+        (
+            format!("{}{}", route("[::]:25", ""), route("[::1]:25", "")),
+            "[[listeners]]\nlisten = \"[::1]:25\"\naccept_proxy_from = []".into(),
+            "[::1]:25 shares the socket of every address",
+        ),
+        (route("[::]:25", ""), "colour = 1".into(), "unknown"),
+    ] {
+        let found = mistakes(&format!("{first}{second}"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(what), "{what} in {found:?}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_reported_in_the_order_of_the_file() {
+    let found = mistakes(
+        "speed = 1\n[[routes]]\nlisten = \"[::]:443\"\nbackends = []\n[[routes]]\nlisten = \"443\"\nbackends = [\"[::1]:1\"]\n",
+    );
+    let lines: Vec<&str> = found.iter().filter_map(|text| text.split(':').next()).collect();
+    assert_eq!(lines, ["line 1", "line 4", "line 6"], "{found:?}");
+}
+
+#[test]
+fn what_is_not_toml_names_the_line() {
+    let found = mistakes("[[routes]]\nlisten = \n");
+    assert!(found[0].starts_with("line 2: "), "{found:?}");
+    assert_eq!(parse("").expect("empty"), RouteFile::default());
+}

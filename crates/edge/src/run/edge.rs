@@ -1,0 +1,439 @@
+//! The control loop: everything that happens to a running edge comes in here, one thing at a time.
+
+use std::{
+    hash::RandomState,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use sextant_daemon::{clock::SystemClock, readiness, shutdown};
+use sextant_model::Cursor;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    RunError, Startup,
+    feed::{self, Fed, Feed, First},
+    pulse::{Pulse, is_alive},
+    settings,
+    startup::raise_descriptor_limit,
+    system,
+};
+use crate::{
+    access, access_log,
+    admin::Admin,
+    config::{EdgeConfig, Source},
+    follow::News,
+    handover::{Predecessor, Store, Successor, UpgradeError, Upgrader},
+    health,
+    limits::Limits,
+    publish::{Change, Parts, Publisher},
+    route_file::{RouteFile, RouteFileError},
+    status::{Shared, Situation},
+    table::Published,
+    timer::Moment,
+    worker::Workers,
+};
+
+/// The loop comes round at least so often.
+const TICK: Duration = Duration::from_secs(1);
+/// Records of the access log that may wait.
+const ACCESS_QUEUE: usize = 65_536;
+
+/// Why the loop ended.
+#[derive(Debug)]
+pub enum End {
+    /// The process was told to stop.
+    Stopped,
+    /// The next process has taken over.
+    HandedOver(Successor),
+}
+
+pub struct Edge {
+    config: EdgeConfig,
+    publisher: Publisher,
+    shared: Arc<Shared>,
+    feed: Feed,
+    /// What is wrong with what the routes come from.
+    problem: Option<String>,
+    revision: u64,
+    /// What the service manager was told last.
+    told_routes: usize,
+    store: Store,
+    upgrader: Upgrader,
+    upgrade: Option<JoinHandle<Result<Successor, UpgradeError>>>,
+    /// Open as long as the process before this one drains.
+    predecessor: Option<JoinHandle<()>>,
+    admin_socket: Option<std::net::TcpListener>,
+    pulse: Arc<Pulse>,
+    signals: Signals,
+    /// Cancelled when nothing is left to do.
+    finished: CancellationToken,
+}
+
+struct Signals {
+    stop: CancellationToken,
+    reload: Signal,
+    upgrade: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            stop: shutdown::on_signal()?,
+            reload: signal(SignalKind::hangup())?,
+            upgrade: signal(SignalKind::user_defined2())?,
+        })
+    }
+}
+
+/// What the loop has to do next.
+enum Happening {
+    Stop,
+    Reload,
+    Upgrade,
+    Upgraded(Result<Successor, UpgradeError>),
+    Fed(Fed),
+    Retry,
+    Tick,
+}
+
+impl Edge {
+    /// Starts everything, and says that it is ready.
+    pub async fn start(config: EdgeConfig, startup: Startup) -> Result<Self, RunError> {
+        let Startup { mut inherited, store, upgrader } = startup;
+        let signals = Signals::new().map_err(system("listen for signals"))?;
+        let mut predecessor =
+            Predecessor::from_environment().map_err(system("reach the process before"))?;
+        raise_descriptor_limit(config.limits.max_connections);
+        let take_over = predecessor.is_some();
+        let (feed, first) = Feed::open(&config.source, take_over).await?;
+        let generation = Predecessor::generation();
+        let finished = CancellationToken::new();
+
+        let published = Arc::new(Published::default());
+        let hashers = [RandomState::new(), RandomState::new()];
+        let limits = Arc::new(Limits::new(settings::limits(&config.limits), hashers));
+        let settings = settings::workers(&config);
+        let (sender, records) = access::queue(ACCESS_QUEUE);
+        let access_log = access_log::start(&config.access_log, records, Arc::new(SystemClock))?;
+        let logged = access_log.is_some().then(|| sender.clone());
+        let workers =
+            Workers::start(config.workers.get(), settings.clone(), &published, &limits, logged);
+        let workers = Arc::new(workers.map_err(system("start the workers"))?);
+        let admin = match Admin::open(&config.admin, &mut inherited, take_over) {
+            Ok(admin) => admin,
+            Err(error) if !config.admin_given => {
+                tracing::warn!(%error, "going on without; set admin to another place, or \"off\"");
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let admin_socket = match admin.as_ref().and_then(Admin::socket) {
+            Some(socket) => Some(socket.try_clone().map_err(system("share a socket"))?),
+            None => None,
+        };
+        let publisher = Publisher::new(Parts {
+            published: published.clone(),
+            workers: workers.clone(),
+            watches: health::start(config.health, finished.clone()),
+            inherited,
+            store,
+            dual: matches!(config.source, Source::File(_)),
+            proxy_protocol_from: config.proxy_protocol_from.clone().into(),
+            settings,
+        });
+        let shared = Arc::new(Shared {
+            published,
+            workers,
+            limits,
+            access: sender,
+            access_log,
+            routes: ArcSwap::default(),
+            situation: ArcSwap::default(),
+            changes: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            generation,
+            started: Instant::now(),
+        });
+        if let Some(admin) = admin {
+            tokio::spawn(admin.serve(shared.clone(), finished.clone()));
+        }
+        let mut edge = Self {
+            feed,
+            config,
+            publisher,
+            shared,
+            problem: None,
+            revision: 0,
+            told_routes: 0,
+            store,
+            upgrader,
+            upgrade: None,
+            predecessor: None,
+            admin_socket,
+            pulse: Arc::new(Pulse::new()),
+            signals,
+            finished,
+        };
+        match first {
+            First::File(file) => edge.take_file(file),
+            First::State(change) => edge.take_change(change),
+        }
+        edge.announce(predecessor.as_mut()).await;
+        edge.predecessor = predecessor.map(|predecessor| tokio::spawn(predecessor.gone()));
+        Ok(edge)
+    }
+
+    async fn announce(&mut self, predecessor: Option<&mut Predecessor>) {
+        if let Some(predecessor) = predecessor
+            && let Err(error) = predecessor.say_ready().await
+        {
+            tracing::warn!(%error, "the process before this one does not hear; going on");
+        }
+        let (pulse, shared) = (self.pulse.clone(), self.shared.clone());
+        let alive = move || is_alive(&pulse, &shared, Moment::now());
+        tokio::spawn(readiness::feed_watchdog(alive, self.finished.clone()));
+        let routes = self.shared.published.load().table.len();
+        readiness::ready(&format!("{routes} routes"));
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), routes, "ready");
+    }
+
+    /// Serves until the end.
+    pub async fn work(&mut self) -> End {
+        loop {
+            self.pulse.beat();
+            match self.next().await {
+                Happening::Stop => return End::Stopped,
+                Happening::Reload => {
+                    if let Some(log) = &self.shared.access_log {
+                        log.reopen();
+                    }
+                    readiness::reloading();
+                    self.reload().await;
+                    let routes = self.shared.published.load().table.len();
+                    readiness::ready(&format!("{routes} routes"));
+                }
+                Happening::Fed(Fed::FileChanged) => self.reload().await,
+                Happening::Fed(Fed::News(news)) => self.take_news(news),
+                Happening::Upgrade => self.begin_upgrade(),
+                Happening::Upgraded(Ok(successor)) => return End::HandedOver(successor),
+                Happening::Upgraded(Err(error)) => {
+                    tracing::error!(%error, "the upgrade failed; this process goes on");
+                    self.note_problem(Some(format!("upgrade failed: {error}")));
+                }
+                Happening::Retry => {
+                    self.publisher.retry();
+                    self.note_situation();
+                }
+                Happening::Tick => self.tell_status(),
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Happening {
+        let retry_at = self.publisher.retry_at();
+        tokio::select! {
+            () = self.signals.stop.cancelled() => Happening::Stop,
+            _ = self.signals.reload.recv() => Happening::Reload,
+            _ = self.signals.upgrade.recv() => Happening::Upgrade,
+            ended = upgraded(&mut self.upgrade) => Happening::Upgraded(ended),
+            fed = self.feed.next() => Happening::Fed(fed),
+            () = sleep_until(retry_at) => Happening::Retry,
+            () = tokio::time::sleep(TICK) => Happening::Tick,
+        }
+    }
+
+    /// Takes in the route file as it is now. A file that is not good changes nothing.
+    async fn reload(&mut self) {
+        let Feed::File { path, .. } = &self.feed else { return };
+        match feed::load(path).await {
+            Ok(file) => {
+                self.take_file(file);
+            }
+            Err(error) => {
+                self.shared.rejected.fetch_add(1, Relaxed);
+                if let RouteFileError::Invalid { mistakes, path } = &error {
+                    for mistake in mistakes {
+                        tracing::error!(file = %path.display(), "route file: {mistake}");
+                    }
+                    let count = mistakes.len();
+                    tracing::error!(
+                        "the route file has {count} mistakes; the routes stay as they were"
+                    );
+                } else {
+                    tracing::error!(%error, "the routes stay as they were");
+                }
+                self.note_problem(Some(error.to_string()));
+            }
+        }
+    }
+
+    fn take_file(&mut self, file: RouteFile) {
+        self.revision += 1;
+        self.publisher.set_accept_proxy_from(file.accept_proxy_from);
+        let change = Change::between(self.publisher.routes().keys(), file.routes);
+        self.publisher.apply(change, self.revision);
+        self.shared.changes.fetch_add(1, Relaxed);
+        let routes = self.shared.published.load().table.len();
+        self.publisher.close_inherited();
+        tracing::info!(routes, revision = self.revision, "routes taken in");
+        self.note_problem(None);
+    }
+
+    /// Takes in what came from the control plane.
+    fn take_news(&mut self, news: News) {
+        let Feed::ControlPlane { following, .. } = &mut self.feed else { return };
+        let saved = matches!(news, News::Saved);
+        let outcome = following.take(news, &self.publisher);
+        if outcome.rejected {
+            self.shared.rejected.fetch_add(1, Relaxed);
+        }
+        if let Some(change) = outcome.change {
+            self.take_change(change);
+        }
+        let Feed::ControlPlane { following, .. } = &mut self.feed else { return };
+        let revision = following.cursor().map_or(0, revision);
+        if revision != self.revision {
+            self.revision = revision;
+            self.publisher.advance(revision);
+        }
+        if saved || following.wants_report() {
+            following.report(&self.publisher);
+        }
+        let problem = following.problem().map(str::to_owned);
+        if problem != self.problem {
+            self.note_problem(problem);
+        }
+    }
+
+    /// Takes in what the control plane says, or said last.
+    fn take_change(&mut self, change: Change) {
+        let Feed::ControlPlane { following, .. } = &self.feed else { return };
+        // Before anything is known, sockets that were taken over are kept.
+        let Some(cursor) = following.cursor() else { return };
+        self.revision = revision(cursor);
+        let size = change.put.len() + change.remove.len();
+        self.publisher.apply(change, self.revision);
+        self.publisher.close_inherited();
+        self.shared.changes.fetch_add(1, Relaxed);
+        tracing::debug!(size, revision = self.revision, "routes taken in");
+        self.note_situation();
+    }
+
+    fn note_problem(&mut self, problem: Option<String>) {
+        self.problem = problem;
+        self.note_situation();
+    }
+
+    fn note_situation(&self) {
+        let situation = Situation::of(&self.publisher, &self.feed.name(), self.problem.clone());
+        self.shared.situation.store(Arc::new(situation));
+        self.shared.routes.store(Arc::new(self.publisher.routes().served().clone()));
+    }
+
+    /// Tells the service manager how many routes there are, if that is news.
+    fn tell_status(&mut self) {
+        let routes = self.shared.published.load().table.len();
+        if std::mem::replace(&mut self.told_routes, routes) != routes {
+            readiness::status(&format!("{routes} routes"));
+        }
+    }
+
+    fn begin_upgrade(&mut self) {
+        if self.upgrade.is_some() {
+            tracing::warn!("an upgrade is under way already");
+            return;
+        }
+        if self.predecessor.as_ref().is_some_and(|gone| !gone.is_finished()) {
+            tracing::warn!(
+                "the process before this one still drains; upgrade again when it has ended"
+            );
+            return;
+        }
+        let copies: io::Result<Vec<OwnedFd>> = self
+            .publisher
+            .open_sockets()
+            .map(|(_, fd)| fd.as_fd())
+            .chain(self.admin_socket.as_ref().map(AsFd::as_fd))
+            .map(|fd| fd.try_clone_to_owned())
+            .collect();
+        match copies {
+            Ok(sockets) => {
+                tracing::info!("starting the next process");
+                let upgrader = self.upgrader.clone();
+                self.upgrade = Some(tokio::spawn(async move { upgrader.start(sockets).await }));
+            }
+            Err(error) => tracing::error!(%error, "no upgrade: the sockets cannot be shared"),
+        }
+    }
+
+    /// Lets connections end, within limits, and says goodbye.
+    pub async fn finish(self, end: End) {
+        let Self { config, publisher, feed, shared, store, signals, finished, .. } = self;
+        // Whoever comes next may write the state from now on.
+        drop(feed);
+        shared.draining.store(true, Relaxed);
+        let within = match &end {
+            End::HandedOver(successor) => {
+                tracing::info!(pid = successor.pid, "the next process has taken over");
+                readiness::hand_over(successor.pid);
+                config.drain_timeout
+            }
+            // Who comes now waits for the next process, which waits for the end of this one.
+            End::Stopped if store.is_there() => config.restart_drain_timeout,
+            End::Stopped => config.drain_timeout,
+        };
+        shared.workers.stop_accepting();
+        // Without a store this closes the sockets: nobody should wait in vain.
+        drop(publisher);
+        let connections = shared.workers.connections();
+        tracing::info!(connections, within_s = within.as_secs(), "draining");
+        let workers = shared.workers.clone();
+        let mut drain = tokio::task::spawn_blocking(move || workers.drain(within));
+        let drained = tokio::select! {
+            drained = &mut drain => drained,
+            // Told to stop while it drains for the next process: enough.
+            () = signals.stop.cancelled(), if matches!(end, End::HandedOver(_)) => {
+                shared.workers.cut();
+                drain.await
+            }
+        };
+        match drained {
+            Ok(drained) => tracing::info!(cut = drained.cut, "stopped"),
+            Err(error) => tracing::error!(%error, "the drain broke off"),
+        }
+        finished.cancel();
+    }
+}
+
+/// Event ids begin at 1.
+fn revision(cursor: Cursor) -> u64 {
+    u64::try_from(cursor.event_id).unwrap_or_default()
+}
+
+async fn upgraded(
+    upgrade: &mut Option<JoinHandle<Result<Successor, UpgradeError>>>,
+) -> Result<Successor, UpgradeError> {
+    let Some(task) = upgrade else { return std::future::pending().await };
+    let ended = task.await;
+    *upgrade = None;
+    ended.unwrap_or_else(|error| Err(UpgradeError::Broken(error.to_string())))
+}
+
+async fn sleep_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
+}

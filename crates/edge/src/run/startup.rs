@@ -1,0 +1,48 @@
+//! What must be taken from the environment before there are threads.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::handover::{Inherited, Store, Upgrader};
+
+/// What a process gets from the one that started it.
+#[derive(Debug)]
+pub struct Startup {
+    /// Listening sockets.
+    pub inherited: Inherited,
+    /// Where sockets are kept for the process after this one.
+    pub store: Store,
+    /// How to start that process.
+    pub upgrader: Upgrader,
+}
+
+impl Startup {
+    /// Takes it. Call once, first, while there is one thread: it changes the environment.
+    pub fn take() -> io::Result<Self> {
+        Ok(Self {
+            upgrader: Upgrader::remember()?,
+            inherited: Inherited::from_environment(),
+            store: Store::from_environment(),
+        })
+    }
+}
+
+/// Lets the process have as many descriptors as it may, and says so if that is too few for
+/// `connections`.
+pub fn raise_descriptor_limit(connections: u32) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+    // Two sockets for each connection.
+    let wanted = u64::from(connections) * 2;
+    if let Some(most) = limit.maximum.filter(|most| *most < wanted) {
+        tracing::warn!(
+            limit = most,
+            wanted,
+            "open files are limited to less than limits.max_connections needs; accepting will pause at the limit (LimitNOFILE=)"
+        );
+    }
+}

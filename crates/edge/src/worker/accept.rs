@@ -1,0 +1,215 @@
+//! Accepts connections from the listening sockets.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use rustix::{
+    event::epoll::{self, EventFlags},
+    fd::OwnedFd,
+    io::{Errno, Result},
+};
+use sextant_model::Prefix;
+
+use super::{Listening, slab::Token, socket};
+use crate::{counters::Counters, timer::Moment};
+
+/// Most connections that are accepted from one socket before others have their turn.
+const LARGEST_BATCH: u32 = 32;
+/// Pauses when the system has no descriptor or memory left, doubled each time in a row.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// At most one warning in this time.
+const WARNING_EVERY: Duration = Duration::from_secs(10);
+
+/// The listening sockets of one worker.
+#[derive(Debug, Default)]
+pub struct Acceptor {
+    sockets: Vec<Accepting>,
+    next_number: u32,
+    warned: Option<Moment>,
+}
+
+/// Where connections arrive, apart from the socket: connections keep this, and a socket that is no
+/// longer wanted must close although they go on.
+#[derive(Debug)]
+pub struct Place {
+    /// The address that the socket is bound to.
+    pub address: SocketAddr,
+    proxy_header_from: Arc<[Prefix]>,
+}
+
+#[derive(Debug)]
+struct Accepting {
+    number: u32,
+    socket: Arc<OwnedFd>,
+    place: Arc<Place>,
+    /// How many connections to expect. To find none costs half as much as to accept one.
+    batch: u32,
+    pause: Duration,
+    /// It is not watched before then.
+    paused_until: Option<Moment>,
+}
+
+/// How a batch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Batch {
+    /// The socket is watched as before.
+    Watched,
+    /// It is not watched for a while; [`Acceptor::resume`] says until when.
+    Paused,
+}
+
+/// An accepted connection.
+#[derive(Debug)]
+pub struct Accepted {
+    pub fd: OwnedFd,
+    pub peer: SocketAddr,
+    pub place: Arc<Place>,
+}
+
+impl Acceptor {
+    /// Watches these sockets and no others.
+    pub fn set(&mut self, epoll: &OwnedFd, wanted: &[Listening]) {
+        let same = |ours: &Accepting, theirs: &Listening| Arc::ptr_eq(&ours.socket, &theirs.socket);
+        self.sockets.retain(|accepting| {
+            let keep = wanted.iter().any(|theirs| same(accepting, theirs));
+            if !keep && accepting.paused_until.is_none() {
+                unwatch(epoll, accepting);
+            }
+            keep
+        });
+        for theirs in wanted {
+            let known = self.sockets.iter_mut().find(|ours| same(ours, theirs));
+            // Not shared with other workers, so that counting its users is cheap.
+            let place = Arc::new(Place {
+                address: theirs.address,
+                proxy_header_from: Arc::clone(&theirs.proxy_header_from),
+            });
+            match known {
+                Some(ours) => ours.place = place,
+                None => self.add(epoll, Arc::clone(&theirs.socket), place),
+            }
+        }
+    }
+
+    fn add(&mut self, epoll: &OwnedFd, socket: Arc<OwnedFd>, place: Arc<Place>) {
+        let number = self.next_number;
+        self.next_number = self.next_number.wrapping_add(1) % (u32::MAX - 1);
+        let mut accepting =
+            Accepting { number, socket, place, batch: 1, pause: FIRST_PAUSE, paused_until: None };
+        if let Err(error) = watch(epoll, &accepting) {
+            let address = accepting.place.address;
+            tracing::error!(%address, %error, "cannot watch a listening socket; trying again");
+            accepting.paused_until = Some(Moment::default());
+        }
+        self.sockets.push(accepting);
+    }
+
+    /// Accepts a batch from one socket. If the system has nothing left, the socket is not watched
+    /// for a while: connections wait in it, and workers do not spin.
+    pub fn accept(
+        &mut self,
+        epoll: &OwnedFd,
+        number: u32,
+        now: Moment,
+        counters: &Counters,
+        accepted: &mut Vec<Accepted>,
+    ) -> Batch {
+        let Some(accepting) = self.sockets.iter_mut().find(|socket| socket.number == number) else {
+            return Batch::Watched;
+        };
+        for _ in 0..accepting.batch {
+            match socket::accept(&accepting.socket) {
+                Ok((fd, peer)) => {
+                    accepting.pause = FIRST_PAUSE;
+                    let Some(peer) = peer.map(unmapped) else { continue };
+                    let place = Arc::clone(&accepting.place);
+                    accepted.push(Accepted { fd, peer, place });
+                }
+                Err(Errno::AGAIN) => {
+                    accepting.batch = (accepting.batch / 2).max(1);
+                    return Batch::Watched;
+                }
+                // Of this one connection, not of the socket: accept(2) says to go on.
+                Err(
+                    Errno::INTR
+                    | Errno::CONNABORTED
+                    | Errno::PROTO
+                    | Errno::PERM
+                    | Errno::NETDOWN
+                    | Errno::NOPROTOOPT
+                    | Errno::HOSTDOWN
+                    | Errno::NONET
+                    | Errno::HOSTUNREACH
+                    | Errno::OPNOTSUPP
+                    | Errno::NETUNREACH,
+                ) => {}
+                Err(error) => {
+                    counters.accept_pauses.add(1);
+                    unwatch(epoll, accepting);
+                    accepting.paused_until = Some(now + accepting.pause);
+                    let pause = accepting.pause;
+                    accepting.pause = (pause * 2).min(LONGEST_PAUSE);
+                    self.warn(number, now, error, pause);
+                    return Batch::Paused;
+                }
+            }
+        }
+        accepting.batch = (accepting.batch + 1).min(LARGEST_BATCH);
+        Batch::Watched
+    }
+
+    fn warn(&mut self, number: u32, now: Moment, error: Errno, pause: Duration) {
+        if self.warned.is_some_and(|warned| now.since(warned) < WARNING_EVERY) {
+            return;
+        }
+        self.warned = Some(now);
+        let socket = self.sockets.iter().find(|socket| socket.number == number);
+        let address = socket.map(|socket| socket.place.address);
+        tracing::warn!(
+            ?address,
+            %error,
+            ?pause,
+            "cannot accept connections; they wait. Raise LimitNOFILE= or lower the limits of connections"
+        );
+    }
+
+    /// Watches sockets again whose pause is over. Returns when the next pause ends.
+    pub fn resume(&mut self, epoll: &OwnedFd, now: Moment) -> Option<Moment> {
+        let mut next: Option<Moment> = None;
+        for accepting in &mut self.sockets {
+            let Some(until) = accepting.paused_until else { continue };
+            if until <= now {
+                let watched = watch(epoll, accepting).is_ok();
+                accepting.paused_until = (!watched).then(|| now + LONGEST_PAUSE);
+            }
+            if let Some(until) = accepting.paused_until {
+                next = Some(next.map_or(until, |next| next.min(until)));
+            }
+        }
+        next
+    }
+}
+
+/// Of the workers that wait, one is woken for a connection.
+fn watch(epoll: &OwnedFd, accepting: &Accepting) -> Result<()> {
+    let token = Token::Listener(accepting.number);
+    let flags = EventFlags::IN | EventFlags::EXCLUSIVE;
+    epoll::add(epoll, &accepting.socket, token.into(), flags)
+}
+
+fn unwatch(epoll: &OwnedFd, accepting: &Accepting) {
+    let _ = epoll::delete(epoll, &accepting.socket);
+}
+
+/// An IPv4 client of a socket that takes both families, as what it is.
+pub fn unmapped(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+impl Place {
+    /// Whether a connection from `peer` must begin with a PROXY header.
+    pub fn requires_header(&self, peer: SocketAddr) -> bool {
+        self.proxy_header_from.iter().any(|prefix| prefix.net().contains(&peer.ip()))
+    }
+}

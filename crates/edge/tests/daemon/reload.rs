@@ -1,0 +1,151 @@
+use std::net::TcpStream;
+
+use rustix::process::Signal;
+use sextant_edge::hello::builder::HelloBuilder;
+
+use crate::support::{Backend, Edge, Load, Port, Start, raw, talk, talk_on, tls};
+
+#[test]
+fn a_changed_file_changes_new_connections_and_keeps_the_old_ones() {
+    let (first, second, port) =
+        (Backend::start("first"), Backend::start("second"), Port::reserve());
+    let edge = Edge::with_routes(&tls(&port, "a.example", &first));
+    let hello = HelloBuilder::for_name("a.example").build();
+    let mut old = TcpStream::connect(port.address).expect("connected");
+    assert_eq!(talk_on(&mut old, &hello, 5).expect("served"), "first");
+
+    edge.set_routes(&tls(&port, "a.example", &second));
+    edge.becomes("the second file", |status| status["revision"] == 2);
+    assert_eq!(talk(port.address, &hello, 6).expect("served"), "second");
+    talk_on(&mut old, b"still here", 0).expect("the old connection goes on");
+
+    edge.set_routes("");
+    edge.becomes("the third file", |status| status["routes"] == 0);
+    talk_on(&mut old, b"and here", 0).expect("the old connection goes on");
+    assert!(TcpStream::connect(port.address).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_is_named() {
+    let (backend, port) = (Backend::start("backend"), Port::reserve());
+    let edge = Edge::with_routes(&raw(&port, &backend));
+    edge.set_routes("[[routes]]\nlisten = \"[::1]:0\"\n");
+    edge.becomes("a refusal", |status| status["rejected"] == 1);
+    let problem = edge.status()["problem"].as_str().expect("problem").to_owned();
+    assert!(problem.contains("line 2: route 1: listen: \"[::1]:0\" has port 0"), "{problem}");
+    assert!(edge.messages().contains("line 2: route 1: listen: "));
+    let rejected = edge.metric("sextant_edge_changes_rejected_total");
+    assert!((rejected - 1.0).abs() < f64::EPSILON);
+    assert_eq!(talk(port.address, b"ping", 7).expect("served"), "backend");
+    edge.set_routes(&raw(&port, &backend));
+    edge.becomes("no problem", |status| status["problem"].is_null());
+}
+
+#[test]
+fn a_hangup_reads_the_file_again() {
+    let (first, second, port) = (Backend::start("first"), Backend::start("other"), Port::reserve());
+    let edge = Edge::with_routes(&raw(&port, &first));
+    edge.signal(Signal::HUP);
+    edge.becomes("the same again", |status| status["revision"] == 2);
+    edge.set_routes(&raw(&port, &second));
+    edge.signal(Signal::HUP);
+    crate::support::eventually("the second backend", || {
+        talk(port.address, b"ping", 5).is_ok_and(|name| name == "other")
+    });
+}
+
+#[test]
+fn listeners_come_and_go_one_by_one() {
+    let backend = Backend::start("backend");
+    let (one, two) = (Port::reserve(), Port::reserve());
+    let edge = Edge::with_routes(&raw(&one, &backend));
+    let load = Load::start(one.address, 7, 2);
+    for round in 0..5 {
+        edge.set_routes(&format!("{}{}", raw(&one, &backend), raw(&two, &backend)));
+        edge.becomes("two listeners", |status| {
+            status["listeners"].as_array().is_some_and(|l| l.len() == 2)
+        });
+        assert_eq!(talk(two.address, b"ping", 7).expect("served"), "backend", "round {round}");
+        edge.set_routes(&raw(&one, &backend));
+        edge.becomes("one listener", |status| {
+            status["listeners"].as_array().is_some_and(|l| l.len() == 1)
+        });
+    }
+    assert!(load.end() > 0);
+}
+
+#[test]
+fn a_port_that_is_taken_concerns_its_routes_alone_and_is_tried_again() {
+    let (backend, free) = (Backend::start("backend"), Port::reserve());
+    let taken = std::net::TcpListener::bind("[::1]:0").expect("bound");
+    let address = taken.local_addr().expect("address");
+    let second =
+        format!("[[routes]]\nlisten = \"{address}\"\nbackends = [\"{}\"]\n", backend.address);
+    let edge = Edge::with_routes(&format!("{}{second}", raw(&free, &backend)));
+    assert_eq!(talk(free.address, b"ping", 7).expect("served"), "backend");
+    let failed = |edge: &Edge| edge.metric("sextant_edge_listeners{state=\"failed\"}") > 0.0;
+    assert!(failed(&edge));
+    let status = edge.status();
+    let errors: Vec<&str> = status["listeners"]
+        .as_array()
+        .expect("list")
+        .iter()
+        .filter_map(|l| l["error"].as_str())
+        .collect();
+    assert!(matches!(errors[..], [error] if error.contains("in use")), "{errors:?}");
+    drop(taken);
+    crate::support::eventually("listening at last", || !failed(&edge));
+    assert_eq!(talk(address, b"ping", 7).expect("served"), "backend");
+}
+
+#[test]
+fn removed_routes_are_cut_where_that_is_the_policy() {
+    let (backend, port) = (Backend::start("backend"), Port::reserve());
+    let start = Start::with_routes(&raw(&port, &backend)).config("on_route_removed = \"cut\"");
+    let edge = start.start();
+    let mut connection = TcpStream::connect(port.address).expect("connected");
+    talk_on(&mut connection, b"ping", 7).expect("served");
+    edge.set_routes("");
+    assert!(
+        talk_on(&mut connection, b"ping", 0).is_err() || {
+            edge.becomes("cut", |status| status["connections"] == 0);
+            true
+        }
+    );
+}
+
+#[test]
+fn hundreds_of_changes_under_load_disturb_nobody() {
+    let (one, two, port) = (Backend::start("one"), Backend::start("two"), Port::reserve());
+    let edge = Edge::with_routes(&tls(&port, "a.example", &one));
+    let hello = HelloBuilder::for_name("a.example").build();
+    let mut old = TcpStream::connect(port.address).expect("connected");
+    talk_on(&mut old, &hello, 3).expect("served");
+    let routes = [tls(&port, "*.example", &two), tls(&port, "a.example", &one)];
+    let load = Load::with(port.address, hello, 3, 2);
+    for change in 0..200 {
+        let revision = edge.status()["revision"].as_u64().expect("revision");
+        edge.set_routes(&routes[change % 2]);
+        edge.signal(Signal::HUP);
+        edge.becomes("another", |status| status["revision"].as_u64() > Some(revision));
+        talk_on(&mut old, b"still here", 0).expect("the old connection goes on");
+    }
+    assert!(load.end() > 200);
+}
+
+#[test]
+fn a_listener_may_change_between_one_address_and_all() {
+    let (backend, port) = (Backend::start("backend"), Port::reserve());
+    let particular = raw(&port, &backend);
+    let general = particular.replacen("[::1]", "[::]", 1);
+    let edge = Edge::with_routes(&particular);
+    for routes in [&general, &particular, &general] {
+        edge.set_routes(routes);
+        let listen = if *routes == general { "[::]" } else { "[::1]" };
+        let listen = format!("{listen}:{}", port.address.port());
+        edge.becomes("the other socket", |status| {
+            status["listeners"] == serde_json::json!([{ "listen": listen, "open": true }])
+        });
+        assert_eq!(talk(port.address, b"ping", 7).expect("served"), "backend");
+    }
+}

@@ -1,0 +1,86 @@
+use std::{net::TcpStream, time::Duration};
+
+use rustix::process::Signal;
+
+use crate::support::{Backend, Edge, Load, Port, ServiceManager, Start, eventually, raw, talk_on};
+
+fn start(manager: &ServiceManager, start: &Start) -> Edge {
+    let mut start = start.again();
+    manager.prepare(&mut start.command);
+    start.start()
+}
+
+#[test]
+fn a_restart_under_load_refuses_nobody() {
+    let (backend, port) = (Backend::start("backend"), Port::reserve());
+    let manager = ServiceManager::start();
+    let how = Start::with_routes(&raw(&port, &backend));
+    let mut edge = start(&manager, &how);
+    eventually("the socket is kept", || manager.stored().len() == 1);
+    let load = Load::start(port.address, 7, 8);
+    for _ in 0..3 {
+        let served = load.served();
+        eventually("clients are served", || load.served() > served + 200);
+        edge.signal(Signal::TERM);
+        assert!(edge.ended().success());
+        // Clients that come now wait in the queue of the socket.
+        std::thread::sleep(Duration::from_millis(100));
+        edge = start(&manager, &how);
+        assert!(edge.messages().contains("took over listening sockets"));
+    }
+    let served = load.served();
+    eventually("clients are served", || load.served() > served + 200);
+    assert!(load.end() > 800);
+}
+
+#[test]
+fn a_restart_under_a_thousand_connections_a_second_refuses_nobody() {
+    let (backend, port) = (Backend::start("backend"), Port::reserve());
+    let manager = ServiceManager::start();
+    let how = Start::with_routes(&raw(&port, &backend));
+    let mut edge = start(&manager, &how);
+    eventually("the socket is kept", || manager.stored().len() == 1);
+    let load = Load::open(port.address, 7, 1000);
+    for _ in 0..3 {
+        let served = load.served();
+        eventually("clients are served", || load.served() > served + 500);
+        edge.signal(Signal::TERM);
+        assert!(edge.ended().success());
+        edge = start(&manager, &how);
+    }
+    let served = load.served();
+    eventually("clients are served", || load.served() > served + 500);
+    assert!(load.end() > 2000);
+}
+
+#[test]
+fn sockets_that_are_not_needed_any_more_leave_the_store() {
+    let backend = Backend::start("backend");
+    let (one, two) = (Port::reserve(), Port::reserve());
+    let manager = ServiceManager::start();
+    let how = Start::with_routes(&format!("{}{}", raw(&one, &backend), raw(&two, &backend)));
+    let mut edge = start(&manager, &how);
+    eventually("both are kept", || manager.stored().len() == 2);
+    edge.signal(Signal::TERM);
+    edge.ended();
+    std::fs::write(how.path("routes.toml"), raw(&one, &backend)).expect("written");
+    let edge = start(&manager, &how);
+    eventually("one is kept", || manager.stored().len() == 1);
+    assert!(edge.messages().contains("is not needed; closed"), "{}", edge.messages());
+    assert!(TcpStream::connect(two.address).is_err());
+}
+
+#[test]
+fn who_is_connected_may_finish_within_the_limit() {
+    let (backend, port) = (Backend::start("backend"), Port::reserve());
+    let config = "drain_timeout = \"1s\"\n";
+    let mut edge = Start::with_routes(&raw(&port, &backend)).config(config).start();
+    let mut patient = TcpStream::connect(port.address).expect("connected");
+    talk_on(&mut patient, b"ping", 7).expect("served");
+    edge.signal(Signal::TERM);
+    eventually("nobody listens", || TcpStream::connect(port.address).is_err());
+    talk_on(&mut patient, b"still", 0).expect("the connection goes on");
+    assert!(edge.ended().success());
+    assert!(edge.messages().contains("cut=1"), "{}", edge.messages());
+    assert!(talk_on(&mut patient, b"gone", 0).is_err());
+}

@@ -1,0 +1,23 @@
+//! A running `sextant-edge`, backends for it and clients of it.
+
+mod backend;
+mod edge;
+mod load;
+mod port;
+mod service_manager;
+
+pub use backend::{Backend, talk, talk_on};
+pub use edge::{Edge, Start, eventually};
+pub use load::Load;
+pub use port::Port;
+pub use service_manager::ServiceManager;
+
+/// A raw route.
+pub fn raw(listen: &Port, backend: &Backend) -> String {
+    format!("[[routes]]\nlisten = \"{listen}\"\nbackends = [\"{}\"]\n", backend.address)
+}
+
+/// A route by SNI.
+pub fn tls(listen: &Port, name: &str, backend: &Backend) -> String {
+    format!("{}hostname = \"{name}\"\n", raw(listen, backend))
+}
