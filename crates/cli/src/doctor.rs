@@ -4,6 +4,7 @@
 //! that look are here and in [`probe`].
 
 mod checks;
+mod edges;
 mod local;
 mod pairs;
 mod probe;
@@ -125,6 +126,11 @@ pub async fn examine(globals: &Globals, output: &Output) -> Examination {
             let names = output.patiently(&format!("asking {url} for its networks"), asked).await;
             examination.checks.push(checks::projections(url.as_str(), &status));
             examination.checks.extend(mesh(&status, &names));
+            let asked = probe::edges(&url, &credentials);
+            match output.patiently(&format!("asking {url} for its edges"), asked).await {
+                Ok(found) => examination.checks.extend(found.iter().map(edges::edge)),
+                Err(failure) => examination.skipped.push(format!("edges: {failure}")),
+            }
         }
         None => examination.skipped.push("nodes: no control plane gave their status".into()),
     }

@@ -8,13 +8,16 @@ use sextant_api::{ClientError, Problem};
 /// The problem's code of a change that may have happened.
 pub const OUTCOME_UNKNOWN: &str = "outcome-unknown";
 
+/// The problem's code of what the caller's token is not for.
+pub const FORBIDDEN: &str = "forbidden";
+
 /// The footer of every `--help`.
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0    done, healthy
   1    a finding, or a question that was answered with no
   2    wrong usage, or a local file that cannot be used
-  3    the control plane cannot be reached, or is not ready
+  3    the control plane, or the edge that was asked, cannot be reached or is not ready
   4    the control plane refused (the error shows the problem's code)
   5    there is no such thing
   6    conflict: it exists, is in use, or was changed meanwhile
@@ -29,7 +32,7 @@ pub enum Exit {
     Finding,
     /// Wrong usage, or a local file that cannot be used.
     BadInput,
-    /// No control plane could be reached, or it is not ready.
+    /// No control plane, or not the edge that was asked, could be reached, or it is not ready.
     Unreachable,
     /// The control plane said no.
     Refused,
@@ -96,6 +99,9 @@ pub enum Failure {
     /// The control plane did not answer as hoped.
     #[error("{}", explain(.0))]
     Client(#[from] ClientError),
+    /// The edge that was asked did not answer as hoped.
+    #[error("{0}")]
+    Edge(String),
     /// Standard output is closed or full.
     #[error("cannot write to standard output: {0}")]
     Output(std::io::Error),
@@ -117,6 +123,7 @@ impl Failure {
             Self::NotFound(_) => Exit::NotFound,
             Self::Conflict(_) => Exit::Conflict,
             Self::Refused { .. } => Exit::Refused,
+            Self::Edge(_) => Exit::Unreachable,
             Self::Client(error) => match error {
                 ClientError::Problem(problem) => Exit::of_problem(problem),
                 ClientError::Unreachable { .. } | ClientError::Unexpected { .. } => {
@@ -129,6 +136,15 @@ impl Failure {
             // The reader has seen enough.
             Self::Output(_) if self.is_quiet() => Exit::Success,
             Self::BadInput(_) | Self::Output(_) => Exit::BadInput,
+        }
+    }
+
+    /// Whether the caller may not do or see that.
+    pub fn is_forbidden(&self) -> bool {
+        match self {
+            Self::Client(error) => error.problem().is_some_and(|problem| problem.status == 403),
+            Self::Refused { code, .. } => code == FORBIDDEN,
+            _ => false,
         }
     }
 
@@ -156,6 +172,18 @@ fn explain(error: &ClientError) -> String {
     }
 }
 
+/// The command that does what the server asks for.
+fn command_for(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "hostname-unproved" | "hostname-unclaimed" => {
+            "sextant hostname claim ORG/APP/ENVIRONMENT NAME"
+        }
+        "port-not-granted" => "sextant port grant ORG/APP/ENVIRONMENT PORT --reason TEXT",
+        "no-worker" => "sextant token create --node NAME --role worker",
+        _ => return None,
+    })
+}
+
 /// What the server says is for those who speak its protocol; some of it needs other words here.
 fn explain_problem(problem: &Problem) -> String {
     let said = match problem.code.as_str() {
@@ -169,7 +197,14 @@ fn explain_problem(problem: &Problem) -> String {
                 problem.code
             );
         }
-        _ => return problem.to_string(),
+        code => {
+            return match command_for(code) {
+                Some(command) => {
+                    format!("{}: `{command}` ({})", problem.detail, problem.code)
+                }
+                None => problem.to_string(),
+            };
+        }
     };
     format!(
         "{said}; leave out --after to start from the beginning, or add --follow to go on with what \

@@ -172,6 +172,7 @@ pub mod tests {
                     underlay_mtu: 1500,
                     problems: Vec::new(),
                     peers: peers.collect(),
+                    workloads_live: Vec::new(),
                 }),
             }
         };

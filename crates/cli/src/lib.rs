@@ -10,10 +10,14 @@ pub mod connection;
 pub mod context;
 pub mod doctor;
 pub mod duration;
+mod edge_admin;
+mod edge_health;
 pub mod exit;
 mod health;
 mod lookup;
 mod output;
+mod path;
+mod progress;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -58,7 +62,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn until_interrupted(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
     tokio::select! {
         biased;
-        _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+        _ = tokio::signal::ctrl_c() => {
+            output.interrupted();
+            Ok(Exit::Interrupted)
+        }
         ended = commands::run(cli, output) => ended,
     }
 }

@@ -1,5 +1,8 @@
 //! From names to things, whole lists from pages, and requests that may be sent twice.
 
+mod ingress;
+mod tenancy;
+
 use sextant_api::{
     Client, ClientError, Page,
     client::PageQuery,
@@ -9,7 +12,12 @@ use sextant_api::{
 use sextant_model::{NetworkId, NodeId};
 use uuid::Uuid;
 
-use crate::exit::{Failure, OUTCOME_UNKNOWN};
+use crate::exit::{FORBIDDEN, Failure, OUTCOME_UNKNOWN};
+
+pub use ingress::{RouteRef, edges, hostnames, port_grants, route_id, routes};
+pub use tenancy::{
+    app_at, app_id, apps, environment_id, environments, org_id, orgs, releases, workloads,
+};
 
 /// Every item of a list, page by page; `fetch` gets where the page before ended.
 async fn all<T>(
@@ -64,7 +72,7 @@ pub async fn network_id(client: &Client, wanted: &str) -> Result<NetworkId, Fail
     if let Some(id) = id(wanted) {
         return Ok(NetworkId(id));
     }
-    let networks = networks(client).await?;
+    let networks = networks(client).await.map_err(|failure| by_id_only(failure, "network"))?;
     let named = networks.iter().filter(|network| network.name.as_str() == wanted);
     one("network", wanted, named.map(|network| (network.id, network.id.to_string())).collect())
 }
@@ -89,10 +97,21 @@ pub async fn only_network_id(client: &Client) -> Result<NetworkId, Failure> {
 
 /// The node with this id or name.
 pub async fn node_id(client: &Client, wanted: &str) -> Result<NodeId, Failure> {
-    match id(wanted) {
-        Some(id) => Ok(NodeId(id)),
-        None => node_named(&nodes(client).await?, wanted),
+    if let Some(id) = id(wanted) {
+        return Ok(NodeId(id));
     }
+    let nodes = nodes(client).await.map_err(|failure| by_id_only(failure, "node"))?;
+    node_named(&nodes, wanted)
+}
+
+/// Whoever may not list things cannot name them either.
+fn by_id_only(failure: Failure, kind: &str) -> Failure {
+    if !failure.is_forbidden() {
+        return failure;
+    }
+    let detail =
+        format!("this token is not for the platform, so it can name a {kind} by its id only");
+    Failure::Refused { code: FORBIDDEN.into(), detail }
 }
 
 /// Names are unique within a network only.
@@ -119,7 +138,7 @@ fn one<T>(kind: &str, wanted: &str, candidates: Vec<(T, String)>) -> Result<T, F
 }
 
 /// `text` as an id, if it is written as one. A name of 32 hex digits stays a name.
-fn id(text: &str) -> Option<Uuid> {
+pub fn id(text: &str) -> Option<Uuid> {
     (text.len() == 36).then(|| text.parse().ok()).flatten()
 }
 

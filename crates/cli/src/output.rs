@@ -1,6 +1,7 @@
 //! What a command says: results on standard output, notes and errors on standard error.
 
 use std::{
+    cell::RefCell,
     io::{BufRead, IsTerminal, Stderr, Stdout, Write},
     time::Duration,
 };
@@ -18,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Output {
     /// In JSON.
     pub json: bool,
+    /// What to say if the operator interrupts the command.
+    farewell: RefCell<Option<String>>,
     stdout: Stdout,
     stderr: Stderr,
 }
@@ -25,7 +28,20 @@ pub struct Output {
 impl Output {
     /// In JSON or for people.
     pub fn new(json: bool) -> Self {
-        Self { json, stdout: std::io::stdout(), stderr: std::io::stderr() }
+        let farewell = RefCell::default();
+        Self { json, farewell, stdout: std::io::stdout(), stderr: std::io::stderr() }
+    }
+
+    /// Says `farewell` if the operator interrupts the command from now on: what goes on without it.
+    pub fn if_interrupted(&self, farewell: impl Into<String>) {
+        *self.farewell.borrow_mut() = Some(farewell.into());
+    }
+
+    /// The operator has interrupted the command.
+    pub fn interrupted(&self) {
+        if let Some(farewell) = self.farewell.take() {
+            self.notice(&farewell);
+        }
     }
 
     /// Writes `text` as it is to standard output.
@@ -52,6 +68,12 @@ impl Output {
         text: impl FnOnce(&T) -> String,
     ) -> Result<(), Failure> {
         if self.json { self.json_line(value) } else { self.text(&text(value)) }
+    }
+
+    /// Says what was done; programs get `value`, what it was done to.
+    pub fn done<T: Serialize>(&self, note: &str, value: &T) -> Result<(), Failure> {
+        self.note(note);
+        if self.json { self.json_line(value) } else { Ok(()) }
     }
 
     /// Says something beside the result, for people only.

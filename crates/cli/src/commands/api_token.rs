@@ -5,9 +5,12 @@ use std::time::Duration;
 use clap::Subcommand;
 use sextant_api::{
     Client,
-    resource::api_token::{ApiToken, NewApiToken},
+    resource::{
+        api_token::{ApiToken, NewApiToken},
+        org::Org,
+    },
 };
-use sextant_model::{ApiTokenId, DnsLabel, OperatorRole, Timestamp};
+use sextant_model::{ApiTokenId, DnsLabel, OperatorRole, OrgId, Timestamp};
 use time::OffsetDateTime;
 
 use crate::{
@@ -17,7 +20,8 @@ use crate::{
     duration,
     exit::{Exit, Failure},
     lookup,
-    output::{Output, table, word},
+    output::{Output, or_dash, table, word},
+    path::OrgRef,
 };
 
 /// What to do with API tokens.
@@ -27,6 +31,7 @@ pub enum ApiTokenCommand {
     #[command(after_long_help = examples(&[
         "sextant api-token create monitoring --role viewer --expires-in 30d",
         "sextant api-token create alice --role admin --output alice.token",
+        "sextant api-token create deployer --org shop --role admin --expires-in 30d",
     ]))]
     Create {
         /// What or whom it is for
@@ -34,6 +39,9 @@ pub enum ApiTokenCommand {
         /// What it may do
         #[arg(long, value_parser = one_of::<OperatorRole>(&["viewer", "admin"]))]
         role: OperatorRole,
+        /// Only for this org; for the platform if not given, or for the org of the token you ask with
+        #[arg(long, value_name = "NAME|ID")]
+        org: Option<OrgRef>,
         /// How long it works: 15m, 1h, 30d; for ever if not given
         #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
         expires_in: Option<Duration>,
@@ -59,18 +67,24 @@ pub async fn run(
     output: &Output,
 ) -> Result<Exit, Failure> {
     match command {
-        ApiTokenCommand::Create { name, role, expires_in, output: file } => {
+        ApiTokenCommand::Create { name, role, org, expires_in, output: file } => {
             file.check()?;
             let client = connect(globals).await?;
             let expires_in = expires_in.map(|span| span.as_secs());
-            let new = NewApiToken { name: name.clone(), role: *role, expires_in };
+            let org_id = match org {
+                Some(org) => Some(lookup::org_id(&client, org).await?),
+                None => None,
+            };
+            let new = NewApiToken { name: name.clone(), role: *role, org_id, expires_in };
             create(&client, &new, file, output).await?;
         }
         ApiTokenCommand::List => {
             let client = connect(globals).await?;
             let tokens = lookup::api_tokens(&client).await?;
+            let some_org = !output.json && tokens.iter().any(|token| token.org_id.is_some());
+            let orgs = if some_org { lookup::orgs(&client).await? } else { Vec::new() };
             let now = Timestamp(OffsetDateTime::now_utc());
-            output.show(&tokens, |tokens| listing(tokens, now))?;
+            output.show(&tokens, |tokens| listing(tokens, &orgs, now))?;
         }
         ApiTokenCommand::Revoke { id } => {
             let client = connect(globals).await?;
@@ -102,7 +116,7 @@ async fn create(
         async || client.revoke_api_token(id).await,
     )
     .await?;
-    let until = made.expires_at.map_or_else(|| "is revoked".into(), |until| until.to_string());
+    let until = made.expires_at.map_or_else(|| "it is revoked".into(), |until| until.to_string());
     output.note(&format!(
         "API token {id} \"{}\" works as {} until {until}",
         made.name,
@@ -111,18 +125,23 @@ async fn create(
     Ok(())
 }
 
-fn listing(tokens: &[ApiToken], now: Timestamp) -> String {
+fn listing(tokens: &[ApiToken], orgs: &[Org], now: Timestamp) -> String {
+    let org_name = |id: OrgId| {
+        let found = orgs.iter().find(|org| org.id == id);
+        found.map_or_else(|| id.to_string(), |org| org.name.to_string())
+    };
     let rows = tokens.iter().map(|token| {
         vec![
             token.id.to_string(),
             token.name.to_string(),
             word(&token.role),
+            or_dash(token.org_id.map(org_name)),
             state(token, now).into(),
             token.expires_at.map_or_else(|| "never".into(), |at| at.to_string()),
             token.created_at.to_string(),
         ]
     });
-    table(&["id", "name", "role", "state", "expires at", "created at"], rows)
+    table(&["id", "name", "role", "org", "state", "expires at", "created at"], rows)
 }
 
 fn state(token: &ApiToken, now: Timestamp) -> &'static str {

@@ -23,6 +23,7 @@ use crate::{
     health::{NodeHealth, active_peers, measured},
     lookup,
     output::{Output, details, listed, or_dash, table, word},
+    progress::Wait,
 };
 
 /// What to do with nodes.
@@ -102,11 +103,7 @@ pub async fn run(
             output.show(&client.node(id).await?.value, described)?;
         }
         NodeCommand::Remove { node, yes, wait, timeout } => {
-            let wait = match timeout {
-                Some(timeout) => removal::Wait::AtMost(*timeout),
-                None if *wait => removal::Wait::Released,
-                None => removal::Wait::No,
-            };
+            let wait = Wait::new(*wait, *timeout);
             return removal::remove(&client, node, *yes, wait, output).await;
         }
         NodeCommand::SetEndpoint { node, endpoint } => {

@@ -1,9 +1,15 @@
 //! `sextant status`, and the table of nodes that `node status` shares.
 
+mod counts;
+
 use std::{io::IsTerminal, time::Duration};
 
 use clap::Args;
-use sextant_api::resource::status::{NodeStatus, Status};
+use serde::Serialize;
+use sextant_api::{
+    Client,
+    resource::status::{NodeStatus, Status},
+};
 
 use crate::{
     args::{Globals, examples},
@@ -13,6 +19,7 @@ use crate::{
     health::{NodeHealth, all_well},
     output::{Output, details, or_dash, table, word},
 };
+use counts::Counts;
 
 /// Time between two looks of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
@@ -37,23 +44,22 @@ pub struct StatusArgs {
 pub async fn run(args: &StatusArgs, globals: &Globals, output: &Output) -> Result<Exit, Failure> {
     let client = connect(globals).await?;
     if !args.watch {
-        let status = client.status().await?;
-        output.show(&status, described)?;
-        return Ok(verdict(&status));
+        let overview = Overview::of(&client).await?;
+        output.show(&overview, described)?;
+        return Ok(verdict(&overview.status));
     }
     let mut interval = tokio::time::interval(WATCH_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let on_terminal = std::io::stdout().is_terminal();
     loop {
         interval.tick().await;
-        match client.status().await {
-            Ok(status) => output.show(&status, |status| {
+        match Overview::of(&client).await {
+            Ok(overview) => output.show(&overview, |overview| {
                 // On a terminal each look replaces the one before.
                 let clear = if on_terminal { "\u{1b}[H\u{1b}[2J" } else { "" };
-                format!("{clear}{}\n", described(status))
+                format!("{clear}{}\n", described(overview))
             })?,
-            Err(error) => {
-                let failure = Failure::from(error);
+            Err(failure) => {
                 if failure.exit() != Exit::Unreachable {
                     return Err(failure);
                 }
@@ -63,12 +69,28 @@ pub async fn run(args: &StatusArgs, globals: &Globals, output: &Output) -> Resul
     }
 }
 
+/// The status as the API gives it, and how much there is.
+#[derive(Debug, Serialize)]
+struct Overview {
+    #[serde(flatten)]
+    status: Status,
+    counts: Counts,
+}
+
+impl Overview {
+    async fn of(client: &Client) -> Result<Self, Failure> {
+        let status = client.status().await?;
+        Ok(Self { status, counts: Counts::of(client).await? })
+    }
+}
+
 /// 0 or 1, as documented.
 pub fn verdict(status: &Status) -> Exit {
     if all_well(status) { Exit::Success } else { Exit::Finding }
 }
 
-fn described(status: &Status) -> String {
+fn described(overview: &Overview) -> String {
+    let Overview { status, counts } = overview;
     let projections = status.projections.iter().map(|projection| {
         let behind = status.settled - projection.checkpoint;
         let behind = if behind > 0 { format!(" ({behind} behind)") } else { String::new() };
@@ -79,6 +101,10 @@ fn described(status: &Status) -> String {
         ("settled", status.settled.to_string()),
         ("projections", projections.collect::<Vec<_>>().join(", ")),
         ("server", format!("{} at {}", status.version, status.now)),
+        ("environments", counts.environments.to_string()),
+        ("workloads", counts.workloads.to_string()),
+        ("routes", counts.routes.to_string()),
+        ("edges", counts.edges.to_string()),
     ]);
     if status.nodes.is_empty() {
         return format!("{platform}\nno nodes yet; invite one with `sextant token create`\n");
@@ -155,8 +181,9 @@ mod tests {
     fn a_projection_that_is_behind_shows_by_how_much() {
         let mut status = healthy(0);
         status.projections[0].checkpoint = 7;
-        let text = described(&status);
+        let text = described(&Overview { status, counts: Counts::default() });
         assert!(text.contains("nodes 7 (2 behind)"), "{text}");
         assert!(text.contains("sextant token create"), "{text}");
+        assert!(text.contains("routes        0"), "{text}");
     }
 }

@@ -4,7 +4,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls::{CertificateError, pki_types::ServerName};
 use sextant_api::{
-    Auth, Client, ClientConfig, ClientError, Trust, client::tls, resource::status::Status,
+    Auth, Client, ClientConfig, ClientError, Trust,
+    client::tls,
+    resource::{edge::Edge, status::Status},
 };
 use sextant_model::Timestamp;
 use time::OffsetDateTime;
@@ -17,7 +19,7 @@ use super::{
     checks::{self, NetworkNames},
     local,
 };
-use crate::{lookup, output::Output};
+use crate::{exit::Failure, lookup, output::Output};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -203,6 +205,16 @@ pub async fn network_names(url: &Url, credentials: &Credentials) -> NetworkNames
     let Ok(client) = client(url, ca, token) else { return NetworkNames::new() };
     let networks = lookup::networks(&client).await.unwrap_or_default();
     networks.into_iter().map(|network| (network.id, network.name)).collect()
+}
+
+/// Every edge and what it last reported.
+pub async fn edges(url: &Url, credentials: &Credentials) -> Result<Vec<Edge>, Failure> {
+    let (Some(ca), Some(token)) = (&credentials.ca, &credentials.token) else {
+        return Err(Failure::BadInput(
+            "without a CA certificate and a token nobody is asked".into(),
+        ));
+    };
+    lookup::edges(&client(url, ca, token)?).await
 }
 
 fn refused(url: &Url, error: &ClientError) -> Finding {

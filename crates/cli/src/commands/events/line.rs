@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use sextant_api::{Client, ClientError};
-use sextant_model::{ActorId, AggregateKind, Event, EventBody, NodeId};
+use sextant_model::{
+    ActorId, AggregateKind, Event, EventBody, NodeId, event::ReleaseCreated, port::PortRange,
+};
 use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
@@ -64,6 +66,9 @@ impl Names {
             EventBody::NodeEnrolled(body) => &body.name,
             EventBody::ApiTokenCreated(body) => &body.name,
             EventBody::EnrolmentTokenCreated(body) => &body.node_name,
+            EventBody::OrgCreated(body) => &body.name,
+            EventBody::AppCreated(body) => &body.name,
+            EventBody::EnvironmentCreated(body) => &body.name,
             _ => return,
         };
         self.0.insert(event.aggregate_id, name.to_string());
@@ -75,7 +80,7 @@ impl Names {
 }
 
 /// The words in `event_type` that there are.
-pub const EVENT_TYPES: [&str; 13] = [
+pub const EVENT_TYPES: [&str; 38] = [
     "network-created",
     "network-renamed",
     "network-deleted",
@@ -89,6 +94,31 @@ pub const EVENT_TYPES: [&str; 13] = [
     "node-released",
     "api-token-created",
     "api-token-revoked",
+    "org-created",
+    "org-deleted",
+    "app-created",
+    "app-deleted",
+    "environment-created",
+    "environment-deleted",
+    "hostname-claimed",
+    "hostname-verified",
+    "hostname-acquired",
+    "hostname-surrendered",
+    "hostname-released",
+    "port-granted",
+    "port-grant-revoked",
+    "port-policy-set",
+    "release-created",
+    "release-activated",
+    "release-superseded",
+    "workload-placed",
+    "workload-health-changed",
+    "workload-withdrawn",
+    "workload-released",
+    "route-created",
+    "route-changed",
+    "route-moved",
+    "route-deleted",
 ];
 
 /// The word in the event's `event_type`.
@@ -151,10 +181,69 @@ fn detail(body: &EventBody, names: &Names) -> String {
                 body.expires_at.map_or_else(|| "for ever".into(), |at| format!("until {at}"));
             format!("{} {until}", body.role.as_str())
         }
+        EventBody::AppCreated(body) => format!("of {}", names.of(body.org_id.0)),
+        EventBody::EnvironmentCreated(body) => {
+            format!("of {} in {}", names.of(body.app_id.0), names.of(body.network_id.0))
+        }
+        EventBody::HostnameClaimed(body) if body.challenge.is_some() => {
+            format!("{} until proved", body.hostname)
+        }
+        EventBody::HostnameClaimed(body) => body.hostname.to_string(),
+        EventBody::HostnameVerified(body) => body.hostname.to_string(),
+        EventBody::HostnameAcquired(body) => {
+            format!("{} from {}", body.hostname, names.of(body.from_environment_id.0))
+        }
+        EventBody::HostnameSurrendered(body) => {
+            format!("{} to {}", body.hostname, names.of(body.to_environment_id.0))
+        }
+        EventBody::HostnameReleased(body) => body.hostname.to_string(),
+        EventBody::PortGranted(body) => format!("{}: {}", body.port, body.reason),
+        EventBody::PortGrantRevoked(body) => body.port.to_string(),
+        EventBody::PortPolicySet(body) => {
+            format!("allow {} deny {}", ranges(&body.allow), ranges(&body.deny))
+        }
+        EventBody::ReleaseCreated(body) => released(body, names),
+        EventBody::ReleaseActivated(body) => format!("in {}", names.of(body.environment_id.0)),
+        EventBody::ReleaseSuperseded(body) => format!("by {}", body.by),
+        EventBody::WorkloadPlaced(body) => {
+            format!("{} on {} at {}", body.process_type, names.of(body.node_id.0), body.address)
+        }
+        EventBody::WorkloadHealthChanged(body) => body.health.as_str().into(),
+        EventBody::WorkloadWithdrawn(body) => format!("leaves {}", names.of(body.node_id.0)),
+        EventBody::WorkloadReleased(body) => format!("left {}", names.of(body.node_id.0)),
+        EventBody::RouteCreated(body) => format!(
+            "{} port {} to {} of {}",
+            or_dash(body.hostname.as_ref()),
+            body.listen_port,
+            body.backend_process_type,
+            names.of(body.environment_id.0)
+        ),
+        EventBody::RouteChanged(body) => {
+            format!("now to {} port {}", body.backend_process_type, body.backend_port)
+        }
+        EventBody::RouteMoved(body) => format!("now to {}", names.of(body.environment_id.0)),
         EventBody::NetworkDeleted(_)
         | EventBody::EnrolmentTokenRevoked(_)
-        | EventBody::ApiTokenRevoked(_) => String::new(),
+        | EventBody::ApiTokenRevoked(_)
+        | EventBody::OrgCreated(_)
+        | EventBody::OrgDeleted(_)
+        | EventBody::AppDeleted(_)
+        | EventBody::EnvironmentDeleted(_)
+        | EventBody::RouteDeleted(_) => String::new(),
     }
+}
+
+fn ranges(ranges: &[PortRange]) -> String {
+    let texts: Vec<String> = ranges.iter().map(ToString::to_string).collect();
+    if texts.is_empty() { "-".into() } else { texts.join(",") }
+}
+
+fn released(release: &ReleaseCreated, names: &Names) -> String {
+    let processes = release.processes.iter();
+    let processes: Vec<String> =
+        processes.map(|spec| format!("{}={}", spec.process_type, spec.instances)).collect();
+    let environment = names.of(release.environment_id.0);
+    format!("number {} of {environment}: {}", release.number, processes.join(" "))
 }
 
 #[cfg(test)]

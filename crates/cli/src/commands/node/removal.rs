@@ -1,7 +1,5 @@
 //! `sextant node remove`: the leave of a node, and whom it waits for.
 
-use std::time::Duration;
-
 use sextant_api::{
     Client,
     resource::{
@@ -16,20 +14,8 @@ use crate::{
     health::{active_peers, events_behind, in_contact},
     lookup,
     output::Output,
+    progress::{Progress, Wait, until_ended},
 };
-
-const POLL_INTERVAL: Duration = Duration::from_millis(500);
-
-/// How long `node remove` stays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// Only until the leave has begun.
-    No,
-    /// Until the node is released.
-    Released,
-    /// Until the node is released or the time is over.
-    AtMost(Duration),
-}
 
 /// Starts the leave and waits for its end as long as `wait` says.
 pub async fn remove(
@@ -55,14 +41,10 @@ pub async fn remove(
         let phase = crate::output::word(&node.phase);
         output.note(&format!("node \"{name}\" is {phase} already"));
     }
-    let released = until_released(client, id, output);
+    let look = async || progress(client, id).await;
     let is_released = match wait {
         Wait::No => None,
-        Wait::Released => Some(released.await.map(|()| true)?),
-        Wait::AtMost(timeout) => match tokio::time::timeout(timeout, released).await {
-            Ok(ended) => Some(ended.map(|()| true)?),
-            Err(_) => Some(false),
-        },
+        wait => Some(until_ended(wait, output, look).await?.is_some()),
     };
     match is_released {
         None => {}
@@ -81,40 +63,15 @@ pub async fn remove(
     Ok(if is_released == Some(false) { Exit::Finding } else { Exit::Success })
 }
 
-/// Watches the leave and says whom it waits for whenever that changes. Rides out a control plane
-/// that is away: the leave goes on when it is back.
-async fn until_released(client: &Client, id: NodeId, output: &Output) -> Result<(), Failure> {
-    let mut interval = tokio::time::interval(POLL_INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut said = String::new();
-    let mut say = |what: String| {
-        if said != what {
-            output.notice(&what);
-            said = what;
-        }
-    };
-    loop {
-        interval.tick().await;
-        match progress(client, id).await {
-            Ok(None) => return Ok(()),
-            Ok(Some(waits)) => say(format!("waiting for {waits}")),
-            Err(failure) if failure.exit() == Exit::Unreachable => {
-                say(format!("{failure}; trying again"));
-            }
-            Err(failure) => return Err(failure),
-        }
-    }
-}
-
-/// Whom the leave waits for; `None` if it is at its end.
-async fn progress(client: &Client, id: NodeId) -> Result<Option<String>, Failure> {
+/// Whom the leave waits for. It goes on when a control plane that is away is back.
+async fn progress(client: &Client, id: NodeId) -> Result<Progress<()>, Failure> {
     if client.node(id).await?.value.phase == NodePhase::Released {
-        return Ok(None);
+        return Ok(Progress::Ended(()));
     }
     let status = client.status().await?;
     let leaving = status.nodes.iter().find(|node| node.node.id == id);
     let waits = leaving.and_then(|leaving| waits_for(leaving, &status));
-    Ok(Some(waits.unwrap_or_else(|| "the release".into())))
+    Ok(Progress::Waits(waits.unwrap_or_else(|| "the release".into())))
 }
 
 /// Which nodes have not dropped a leaving node yet; `None` if it is not leaving.

@@ -1,111 +1,14 @@
-//! The commands against a whole platform in a lab. Needs root or user namespaces, and the programs
-//! of the workspace beside this one.
+//! Networks, nodes, tokens and events.
 
 use std::{
     io::{BufRead, BufReader},
-    ops::ControlFlow,
-    path::Path,
-    process::{Command, Output, Stdio},
-    time::Duration,
+    process::Stdio,
 };
 
 use serde_json::Value;
-use sextant_lab::{
-    Lab, Programs, Progress, ScratchDirectory, Size, Target, interrupt::Interrupt, wait::until,
-};
+use sextant_lab::Target;
 
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// A lab with an operator in front of it.
-struct Desk {
-    lab: Lab,
-    home: tempfile::TempDir,
-    // Takes the lab down, so it goes last.
-    _place: ScratchDirectory,
-}
-
-struct Ended {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl std::fmt::Debug for Ended {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "exit {}\n{}{}", self.code, self.stdout, self.stderr)
-    }
-}
-
-impl Desk {
-    fn new(nodes: u16) -> Self {
-        let place = ScratchDirectory::new().expect("make");
-        let program = Path::new(env!("CARGO_BIN_EXE_sextant"));
-        let programs = Programs::in_directory(program.parent().expect("a directory"));
-        let size = Size { nodes, replicas: 2 };
-        let (interrupt, progress) = (Interrupt::never(), Progress::start());
-        let lab = Lab::up(place.directory(), programs, size, interrupt, progress);
-        let home = tempfile::tempdir().expect("folder");
-        Self { lab: lab.expect("the lab comes up"), home, _place: place }
-    }
-
-    fn sextant(&self, arguments: &str) -> Command {
-        let lab = self.lab.description();
-        let urls: Vec<&str> = lab.api_urls.iter().map(url::Url::as_str).collect();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sextant"));
-        command
-            .args(arguments.split_whitespace())
-            .current_dir(self.home.path())
-            .env_clear()
-            .env("XDG_CONFIG_HOME", self.home.path())
-            .env("SEXTANT_API_URLS", urls.join(","))
-            .env("SEXTANT_TOKEN_FILE", &lab.admin_token_file)
-            .env("SEXTANT_CA_FILE", &lab.ca_file)
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &str) -> Ended {
-        let Output { status, stdout, stderr } = self.sextant(arguments).output().expect("started");
-        let text = |bytes| String::from_utf8(bytes).expect("text");
-        Ended {
-            code: status.code().expect("an exit code"),
-            stdout: text(stdout),
-            stderr: text(stderr),
-        }
-    }
-
-    /// Runs what must work.
-    fn done(&self, arguments: &str) -> String {
-        let ended = self.run(arguments);
-        assert_eq!(ended.code, 0, "{arguments}: {ended:?}");
-        ended.stdout
-    }
-
-    fn json(&self, arguments: &str) -> Value {
-        serde_json::from_str(&self.done(&format!("{arguments} --json"))).expect("JSON")
-    }
-
-    /// Runs what must fail with `code`, and returns what it says.
-    fn refused(&self, code: i32, arguments: &str) -> String {
-        let ended = self.run(arguments);
-        assert_eq!(ended.code, code, "{arguments}: {ended:?}");
-        assert!(ended.stderr.starts_with("error: "), "{arguments}: {ended:?}");
-        ended.stderr
-    }
-
-    /// Runs again until the exit code is `code`.
-    fn until(&self, code: i32, arguments: &str) -> Ended {
-        until(arguments, LIMIT, self.lab.interrupt(), || {
-            let ended = self.run(arguments);
-            Ok(if ended.code == code {
-                ControlFlow::Break(ended)
-            } else {
-                ControlFlow::Continue(format!("{ended:?}"))
-            })
-        })
-        .expect("in time")
-    }
-}
+use crate::desk::Desk;
 
 #[test]
 fn networks_and_tokens_are_managed_by_name_with_the_documented_exit_codes() {

@@ -1,95 +1,19 @@
 //! The program as a shell sees it: standard output, standard error and exit codes, with no control
 //! plane at the other end, or something else than one.
 
+mod home;
+mod usage;
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{Ipv6Addr, TcpListener},
-    path::Path,
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
     sync::Arc,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivateKeyDer};
-use sextant_model::{
-    ApiTokenId,
-    secret::{ApiToken, Secret},
-};
-use tempfile::TempDir;
 
-/// A folder with a token and a CA in it, for one user.
-struct Home {
-    folder: TempDir,
-    ca: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl Home {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().expect("folder");
-        let id = ApiTokenId(uuid::Uuid::from_u128(7));
-        let token = ApiToken { id, secret: Secret::new([7; 32]) };
-        sextant_daemon::private_file::write(
-            &folder.path().join("token"),
-            token.reveal().as_bytes(),
-        )
-        .expect("token");
-        let ca = ca();
-        std::fs::write(folder.path().join("ca.crt"), ca.pem()).expect("CA");
-        Self { folder, ca }
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// The program, with nothing of the environment the tests run in.
-    fn sextant(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sextant"));
-        command.args(arguments).env_clear().env("XDG_CONFIG_HOME", self.path());
-        command.current_dir(self.path()).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ended {
-        Ended::from(self.sextant(arguments).output().expect("started"))
-    }
-
-    /// Runs with the token and the CA of this home, against `url`.
-    fn ask(&self, url: &str, arguments: &[&str]) -> Ended {
-        let connection = ["--api-url", url, "--token-file", "token", "--ca-file", "ca.crt"];
-        self.run(&[arguments, &connection].concat())
-    }
-}
-
-#[derive(Debug)]
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl From<Output> for Ended {
-    fn from(output: Output) -> Self {
-        Self {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).expect("text"),
-            stderr: String::from_utf8(output.stderr).expect("text"),
-        }
-    }
-}
-
-fn ca() -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().expect("key");
-    CertifiedIssuer::self_signed(params, key).expect("CA")
-}
-
-fn listener() -> (TcpListener, String) {
-    let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).expect("bound");
-    let url = format!("https://{}", listener.local_addr().expect("address"));
-    (listener, url)
-}
+use home::{Ended, Home, ca, listener};
 
 /// A TLS server with a certificate of `issuer` that answers every request with `answer`.
 fn serve(
@@ -253,54 +177,31 @@ fn a_secret_file_that_exists_is_refused_before_anything_is_made() {
 }
 
 #[test]
-fn usage_mistakes_are_exit_2_and_help_is_exit_0() {
+fn an_edge_is_asked_without_a_control_plane() {
     let home = Home::new();
-    for arguments in [
-        &["network"][..],
-        &["network", "create", "Mesh"],
-        &["network", "create", "mesh", "--prefix", "fd00::1/48"],
-        &["token", "create", "--node", "n1", "--expires-in", "1"],
-        &["token", "create", "--node", "n1", "--role", "king"],
-        &["node", "remove", "n1", "--timeout", "1m"],
-        &["status", "--api-url", "http://[::1]:1"],
-        &["events", "--after", "-7"],
-        &["events", "--after", "7", "--tail", "3"],
-    ] {
-        let ended = home.run(arguments);
-        assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
-        assert!(!ended.stderr.is_empty());
-    }
-    assert_eq!(home.run(&["node", "remove", "--help"]).code, Some(0));
-    assert_eq!(home.run(&["--version"]).code, Some(0));
-}
+    let socket = home.path().join("edge.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
+    let answer =
+        r#"{"revision":7,"port":443,"served":false,"why":["no route listens on port 443"]}"#;
+    let serving = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("accepted");
+        let mut request = [0; 4096];
+        let length = stream.read(&mut request).expect("read");
+        write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{answer}", answer.len())
+            .expect("answered");
+        String::from_utf8_lossy(&request[..length]).into_owned()
+    });
+    let ended = home.run(&["route", "explain", "Shop.example.com", "--edge", "edge.sock"]);
+    let request = serving.join().expect("served");
+    assert!(request.starts_with("GET /explain?port=443&host=shop.example.com "), "{request}");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stdout.contains("because     no route listens on port 443"), "{ended:?}");
 
-#[test]
-fn the_environment_does_not_show_as_required_in_a_usage_error() {
-    let home = Home::new();
-    let errors = |arguments: &[&str]| {
-        let mut command = home.sextant(arguments);
-        command.env("SEXTANT_API_URLS", "https://[::1]:1");
-        command.env("SEXTANT_TOKEN_FILE", "token").env("SEXTANT_CA_FILE", "ca.crt");
-        let ended = Ended::from(command.output().expect("started"));
-        assert_eq!(ended.code, Some(2), "{ended:?}");
-        ended.stderr
-    };
-    let missing = errors(&["network", "create"]);
-    assert!(missing.contains("\nUsage: sextant network create [OPTIONS] <NAME>\n"), "{missing}");
-    let conflict = errors(&["events", "--after", "7", "--tail", "3"]);
-    assert!(conflict.contains("\nUsage: sextant events [OPTIONS]\n"), "{conflict}");
-    for error in [missing, conflict] {
-        assert!(!error.contains("--api-url"), "{error}");
-    }
-}
-
-#[test]
-fn an_unknown_event_type_is_refused_with_those_there_are() {
-    let ended = Home::new().ask("https://[::1]:1", &["events", "--type", "nonsense"]);
-    assert_eq!(ended.code, Some(2), "{ended:?}");
-    for known in ["nonsense", "network-created", "node-released", "api-token-revoked"] {
-        assert!(ended.stderr.contains(known), "{known}: {ended:?}");
-    }
+    std::fs::remove_file(&socket).expect("removed");
+    let ended = home.run(&["route", "explain", "x", "--edge", "edge.sock", "--json"]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let error: serde_json::Value = serde_json::from_str(&ended.stderr).expect("JSON");
+    assert!(error["error"].as_str().expect("text").contains("sextant-edge runs"), "{error}");
 }
 
 #[test]

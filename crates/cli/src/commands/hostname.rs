@@ -1,0 +1,273 @@
+//! `sextant hostname`: the names environments answer to.
+
+use clap::Subcommand;
+use sextant_api::{
+    Client,
+    client::RouteQuery,
+    resource::{
+        hostname::{
+            EnvironmentHostname, HostnameChallenge, HostnameMove, HostnameState, NewHostname,
+        },
+        route::Route,
+    },
+};
+use sextant_model::HostPattern;
+
+use crate::{
+    args::{Globals, examples},
+    connection::connect,
+    exit::{Exit, Failure},
+    lookup,
+    output::{Output, details, table, word},
+    path::EnvironmentRef,
+};
+
+/// How long resolvers may keep the record that proves a name, in seconds.
+const CHALLENGE_TTL: u32 = 300;
+
+/// What to do with hostnames.
+#[derive(Debug, Subcommand)]
+pub enum HostnameCommand {
+    /// Claim a hostname; prints the TXT record that proves it, if a proof is needed
+    #[command(after_long_help = examples(&[
+        "sextant hostname claim shop/web/production shop.example.com",
+        "sextant hostname claim shop/web/production '*.shop.example.com'",
+    ]))]
+    Claim {
+        /// For which environment
+        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID")]
+        environment: EnvironmentRef,
+        /// The name: exact, or a wildcard over one label
+        hostname: HostPattern,
+    },
+    /// Look for the TXT record now; the hostname is the environment's own if it is there
+    #[command(after_long_help = examples(&["sextant hostname verify shop/web/production shop.example.com"]))]
+    Verify {
+        /// Whose claim it is
+        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID")]
+        environment: EnvironmentRef,
+        /// The name that was claimed
+        hostname: HostPattern,
+    },
+    /// List the hostnames of an environment
+    #[command(after_long_help = examples(&["sextant hostname list shop/web/production"]))]
+    List {
+        /// Which one
+        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID")]
+        environment: EnvironmentRef,
+    },
+    /// Move a hostname to another environment, with every route that uses it
+    #[command(after_long_help = examples(&[
+        "sextant hostname move shop.example.com --from shop/web/staging --to shop/web/production",
+    ]))]
+    Move {
+        /// The name
+        hostname: HostPattern,
+        /// Whose it is
+        #[arg(long, value_name = "ORG/APP/ENVIRONMENT|ID")]
+        from: EnvironmentRef,
+        /// Whose it becomes; it must run every process type that the routes lead to
+        #[arg(long, value_name = "ORG/APP/ENVIRONMENT|ID")]
+        to: EnvironmentRef,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Give a hostname back that no route uses
+    #[command(after_long_help = examples(&["sextant hostname release shop/web/production shop.example.com --yes"]))]
+    Release {
+        /// Whose it is
+        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID")]
+        environment: EnvironmentRef,
+        /// The name
+        hostname: HostPattern,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Does it.
+pub async fn run(
+    command: &HostnameCommand,
+    globals: &Globals,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let client = connect(globals).await?;
+    match command {
+        HostnameCommand::Claim { environment, hostname } => {
+            let id = lookup::environment_id(&client, environment).await?;
+            let new = NewHostname { hostname: hostname.clone() };
+            let send = async |key: &str| client.claim_hostname(id, &new, Some(key)).await;
+            let claimed = lookup::create(send).await?;
+            claim_made(&claimed, environment, output)?;
+        }
+        HostnameCommand::Verify { environment, hostname } => {
+            let id = lookup::environment_id(&client, environment).await?;
+            let verified = client.verify_hostname(id, hostname).await?;
+            output.show(&verified, described)?;
+        }
+        HostnameCommand::List { environment } => {
+            let id = lookup::environment_id(&client, environment).await?;
+            output.show(&lookup::hostnames(&client, id).await?, |found| listing(found))?;
+        }
+        HostnameCommand::Move { hostname, from, to, yes } => {
+            return transfer(&client, hostname, (from, to), *yes, output).await;
+        }
+        HostnameCommand::Release { environment, hostname, yes } => {
+            return release(&client, environment, hostname, *yes, output).await;
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// The record goes to standard output alone, so that it can be piped into a zone file.
+fn claim_made(
+    claimed: &EnvironmentHostname,
+    environment: &EnvironmentRef,
+    output: &Output,
+) -> Result<(), Failure> {
+    let Some(challenge) = &claimed.challenge else {
+        return output.show(claimed, described);
+    };
+    let hostname = &claimed.hostname;
+    output.note(&format!(
+        "hostname \"{hostname}\" is claimed and not proved yet; publish this record, then run \
+         `sextant hostname verify {environment} {}`:",
+        quoted(hostname)
+    ));
+    output.show(claimed, |_| format!("{}\n", record(challenge)))
+}
+
+/// A TXT record as zone files have it (RFC 1035 section 5.1).
+fn record(challenge: &HostnameChallenge) -> String {
+    let HostnameChallenge { name, value } = challenge;
+    let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("{}. {CHALLENGE_TTL} IN TXT \"{value}\"", name.trim_end_matches('.'))
+}
+
+/// The name as a shell takes it.
+fn quoted(hostname: &HostPattern) -> String {
+    if hostname.is_wildcard() { format!("'{hostname}'") } else { hostname.to_string() }
+}
+
+async fn transfer(
+    client: &Client,
+    hostname: &HostPattern,
+    (from, to): (&EnvironmentRef, &EnvironmentRef),
+    yes: bool,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let from_id = lookup::environment_id(client, from).await?;
+    let to_id = lookup::environment_id(client, to).await?;
+    let routes = lookup::routes(
+        client,
+        RouteQuery {
+            environment_id: Some(from_id),
+            hostname: Some(hostname.clone()),
+            ..RouteQuery::default()
+        },
+    )
+    .await?;
+    let what = format!("hostname \"{hostname}\" from {from} to {to}");
+    let question = format!("Move {what}, {}?", with_routes(&routes));
+    if let Some(exit) = output.confirmed(yes, &question).await? {
+        return Ok(exit);
+    }
+    let target = HostnameMove { to_environment_id: to_id };
+    let send = async |key: &str| client.move_hostname(from_id, hostname, &target, Some(key)).await;
+    let moved = lookup::create(send).await?;
+    let gone: Vec<Route> =
+        routes.into_iter().filter(|route| moved.routes.contains(&route.id)).collect();
+    let said = match moved.routes.len() {
+        // One that was made since is not known here.
+        all if all > gone.len() => format!("with {all} routes"),
+        _ => with_routes(&gone),
+    };
+    output.done(&format!("moved {what}, {said}"), &moved)?;
+    Ok(Exit::Success)
+}
+
+fn with_routes(routes: &[Route]) -> String {
+    let one = |route: &Route| {
+        format!(
+            "port {} to {}:{}",
+            route.listen_port, route.backend_process_type, route.backend_port
+        )
+    };
+    let texts: Vec<String> = routes.iter().map(one).collect();
+    match texts.as_slice() {
+        [] => "which no route uses".into(),
+        [one] => format!("with its route: {one}"),
+        several => format!("with its {} routes: {}", several.len(), several.join(", ")),
+    }
+}
+
+async fn release(
+    client: &Client,
+    environment: &EnvironmentRef,
+    hostname: &HostPattern,
+    yes: bool,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let id = lookup::environment_id(client, environment).await?;
+    let found = lookup::hostnames(client, id).await?;
+    let Some(found) = found.into_iter().find(|found| found.hostname == *hostname) else {
+        return Err(Failure::NotFound(format!(
+            "environment \"{environment}\" has no hostname \"{hostname}\"; `sextant hostname list \
+             {environment}` shows all"
+        )));
+    };
+    let question = format!("Give back hostname \"{hostname}\" of {environment}?");
+    if let Some(exit) = output.confirmed(yes, &question).await? {
+        return Ok(exit);
+    }
+    client.release_hostname(id, hostname).await?;
+    output.done(&format!("hostname \"{hostname}\" given back"), &found)?;
+    Ok(Exit::Success)
+}
+
+fn listing(hostnames: &[EnvironmentHostname]) -> String {
+    let rows = hostnames.iter().map(|found| {
+        let proof = found.challenge.as_ref().map_or_else(|| "-".into(), record);
+        vec![found.hostname.to_string(), word(&found.state), found.since.to_string(), proof]
+    });
+    table(&["hostname", "state", "since", "record to publish"], rows)
+}
+
+fn described(found: &EnvironmentHostname) -> String {
+    let mut lines = vec![
+        ("hostname", found.hostname.to_string()),
+        ("environment id", found.environment_id.to_string()),
+        ("state", word(&found.state)),
+        ("since", found.since.to_string()),
+    ];
+    if let (HostnameState::Pending, Some(challenge)) = (found.state, &found.challenge) {
+        lines.push(("record", record(challenge)));
+    }
+    details(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_is_ready_for_a_zone_file() {
+        let challenge =
+            |name: &str, value: &str| HostnameChallenge { name: name.into(), value: value.into() };
+        let name = "_sextant-challenge.shop.example.com";
+        assert_eq!(
+            record(&challenge(name, "sextant-verification=ab12")),
+            "_sextant-challenge.shop.example.com. 300 IN TXT \"sextant-verification=ab12\""
+        );
+        assert_eq!(record(&challenge("a.", "x\"\\")), "a. 300 IN TXT \"x\\\"\\\\\"");
+    }
+
+    #[test]
+    fn a_wildcard_is_shown_as_a_shell_takes_it() {
+        let quoted = |name: &str| quoted(&HostPattern::new(name).expect(name));
+        assert_eq!(quoted("*.example.com"), "'*.example.com'");
+        assert_eq!(quoted("example.com"), "example.com");
+    }
+}

@@ -1,0 +1,214 @@
+//! `sextant release`: what was deployed.
+
+use clap::Subcommand;
+use sextant_api::{Client, resource::release::Release};
+use sextant_model::{EnvironmentId, ReleaseId};
+
+use crate::{
+    args::{Globals, examples},
+    commands::workload,
+    connection::connect,
+    exit::{Exit, Failure},
+    lookup,
+    output::{Output, details, or_dash, table, word},
+    path::EnvironmentRef,
+};
+
+/// What to do with releases; `sextant deploy` makes them.
+#[derive(Debug, Subcommand)]
+pub enum ReleaseCommand {
+    /// List the releases of an environment, oldest first
+    #[command(after_long_help = examples(&["sextant release list shop/web/production"]))]
+    List {
+        /// Which one
+        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID")]
+        environment: EnvironmentRef,
+    },
+    /// Show a release with its workloads: by id, or the newest of an environment
+    #[command(after_long_help = examples(&[
+        "sextant release show shop/web/production",
+        "sextant release show shop/web/production 7",
+        "sextant release show 0198f7a2-4c1e-7c55-8a5d-0d3f6c1b2a9e",
+    ]))]
+    Show {
+        /// The release's id, or its environment
+        #[arg(value_name = "ID|ORG/APP/ENVIRONMENT")]
+        release: EnvironmentRef,
+        /// Its number in the environment; the newest if not given
+        number: Option<i32>,
+    },
+}
+
+/// Does it.
+pub async fn run(
+    command: &ReleaseCommand,
+    globals: &Globals,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let client = connect(globals).await?;
+    match command {
+        ReleaseCommand::List { environment } => {
+            let id = lookup::environment_id(&client, environment).await?;
+            output.show(&lookup::releases(&client, id).await?, |releases| listing(releases))?;
+        }
+        ReleaseCommand::Show { release, number } => {
+            let id = find(&client, release, *number).await?;
+            output.show(&client.release(id).await?, described)?;
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// The release that is meant. A lone id is that of a release, with a number that of an environment.
+async fn find(
+    client: &Client,
+    wanted: &EnvironmentRef,
+    number: Option<i32>,
+) -> Result<ReleaseId, Failure> {
+    let environment = match (wanted, number) {
+        (EnvironmentRef::Id(id), None) => return Ok(ReleaseId(id.0)),
+        _ => lookup::environment_id(client, wanted).await?,
+    };
+    of_environment(client, environment, wanted, number).await
+}
+
+async fn of_environment(
+    client: &Client,
+    id: EnvironmentId,
+    wanted: &EnvironmentRef,
+    number: Option<i32>,
+) -> Result<ReleaseId, Failure> {
+    let releases = lookup::releases(client, id).await?;
+    let newest = releases.last().map(|release| release.number);
+    let found = match number {
+        None => releases.last(),
+        Some(number) => releases.iter().find(|release| release.number == number),
+    };
+    found.map(|release| release.id).ok_or_else(|| {
+        Failure::NotFound(match newest {
+            None => format!(
+                "environment \"{wanted}\" has no release yet; make one with `sextant deploy`"
+            ),
+            Some(newest) => format!(
+                "environment \"{wanted}\" has no release {}; the newest is {newest}",
+                or_dash(number)
+            ),
+        })
+    })
+}
+
+fn processes(release: &Release) -> String {
+    let processes = release.processes.iter();
+    let words = processes.map(|spec| format!("{}={}", spec.process_type, spec.instances));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn instances(release: &Release) -> u32 {
+    release.processes.iter().map(|spec| u32::from(spec.instances)).sum()
+}
+
+fn listing(releases: &[Release]) -> String {
+    let rows = releases.iter().map(|release| {
+        vec![
+            release.number.to_string(),
+            word(&release.status),
+            format!("{}/{}", release.healthy, instances(release)),
+            processes(release),
+            release.created_at.to_string(),
+            release.id.to_string(),
+        ]
+    });
+    table(&["number", "status", "healthy", "processes", "created at", "id"], rows)
+}
+
+/// The release, and a row for each of its workloads.
+pub fn described(release: &Release) -> String {
+    let mut lines = vec![
+        ("release", format!("{} of {}", release.number, release.environment)),
+        ("id", release.id.to_string()),
+        ("status", word(&release.status)),
+        ("processes", processes(release)),
+        ("healthy", format!("{}/{}", release.healthy, instances(release))),
+    ];
+    if let Some(by) = release.superseded_by {
+        lines.push(("superseded by", by.to_string()));
+    }
+    lines.push(("created at", release.created_at.to_string()));
+    format!("{}\n{}", details(lines), workload::listing(&release.workloads))
+}
+
+#[cfg(test)]
+pub mod tests {
+    use sextant_api::resource::{
+        release::ReleaseStatus,
+        workload::{Workload, WorkloadStatus},
+    };
+    use sextant_model::{DnsLabel, NetworkId, NodeId, OrgId, WorkloadId, event::ProcessSpec};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::health::tests::now;
+
+    fn label(text: &str) -> DnsLabel {
+        DnsLabel::new(text).expect("label")
+    }
+
+    /// A workload of the release below, on node `n<number>`.
+    pub fn workload(number: u8, process: &str, status: WorkloadStatus) -> Workload {
+        let id = Uuid::from_u128(number.into());
+        Workload {
+            id: WorkloadId(id),
+            org_id: OrgId(Uuid::from_u128(1)),
+            environment_id: EnvironmentId(Uuid::from_u128(2)),
+            environment: "shop/web/production".into(),
+            release_id: Some(ReleaseId(Uuid::from_u128(3))),
+            process_type: label(process),
+            network_id: NetworkId(Uuid::from_u128(4)),
+            node_id: NodeId(id),
+            node_name: label(&format!("n{number}")),
+            address: format!("fd00::{number:x}").parse().expect("address"),
+            status,
+            version: 1,
+            placed_at: now(),
+            placed_event_id: 7,
+        }
+    }
+
+    /// A release that is pending, with these workloads.
+    pub fn release(workloads: Vec<Workload>) -> Release {
+        let healthy = workloads.iter().filter(|one| one.status == WorkloadStatus::Healthy).count();
+        Release {
+            id: ReleaseId(Uuid::from_u128(3)),
+            org_id: OrgId(Uuid::from_u128(1)),
+            environment_id: EnvironmentId(Uuid::from_u128(2)),
+            environment: "shop/web/production".into(),
+            number: 7,
+            processes: vec![
+                ProcessSpec { process_type: label("web"), instances: 2 },
+                ProcessSpec { process_type: label("worker"), instances: 1 },
+            ],
+            status: ReleaseStatus::Pending,
+            superseded_by: None,
+            healthy: u32::try_from(healthy).expect("few"),
+            workloads,
+            version: 1,
+            created_at: now(),
+        }
+    }
+
+    #[test]
+    fn a_release_shows_what_it_runs_and_how_each_workload_is() {
+        let text = described(&release(vec![
+            workload(1, "web", WorkloadStatus::Healthy),
+            workload(2, "web", WorkloadStatus::Starting),
+        ]));
+        for line in [
+            "release     7 of shop/web/production",
+            "processes   web=2 worker=1",
+            "healthy     1/3",
+            "shop/web/production  web      n2    fd00::2  starting",
+        ] {
+            assert!(text.contains(line), "{line}:\n{text}");
+        }
+    }
+}
