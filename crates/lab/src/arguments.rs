@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, value_parser};
-use sextant_lab::Target;
+use sextant_lab::{
+    Target,
+    bench::{edge::EdgeOptions, routes::RoutesOptions},
+};
 
 /// Runs a whole Sextant platform on this machine: nodes and control plane replicas are network
 /// namespaces joined by a bridge, and everything in them is real. The machine's own network is not
@@ -26,7 +29,9 @@ Examples:
   sextant-lab exec n1 -- wg show        look at WireGuard on node n1
   sextant-lab stop postgres             take the database away; the mesh goes on
   sextant-lab kill n2                   kill the agent of n2; WireGuard stays
+  sextant-lab kill e1.edge              kill the edge on e1
   sextant-lab start n2                  start it again
+  sextant-lab unplug n3                 cut n3 off; `plug n3` ends that
   eval \"$(sextant-lab env)\"             let `sextant` talk to the lab
   sextant-lab down                      remove everything that `up` made";
 
@@ -34,7 +39,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub enum Action {
     /// Bring a lab up and return when its mesh has converged; everything keeps running
-    #[command(after_help = "Example: sextant-lab up --nodes 5 --replicas 3 --dir /tmp/lab")]
+    #[command(after_help = "Example: sextant-lab up --nodes 3 --edges 2 --dir /tmp/lab")]
     Up {
         /// How many nodes, n1, n2 and so on
         #[arg(long, default_value_t = 3, value_parser = value_parser!(u16).range(1..=200))]
@@ -42,13 +47,17 @@ pub enum Action {
         /// How many replicas of the control plane, c1, c2 and so on
         #[arg(long, default_value_t = 2, value_parser = value_parser!(u16).range(1..=9))]
         replicas: u16,
+        /// How many edges, e1, e2 and so on: nodes of their own. With them comes the host `client`
+        /// outside the mesh, and a server for the workloads of every node
+        #[arg(long, default_value_t = 0, value_parser = value_parser!(u16).range(0..=20))]
+        edges: u16,
     },
     /// Remove everything that `up` made, also after a crash
     Down,
     /// Run a command on a host of the lab and return its exit code
     #[command(after_help = "Example: sextant-lab exec n1 -- ping -6 -c 3 fd5e::1")]
     Exec {
-        /// n1, c1 or switch
+        /// n1, e1, c1, client or switch
         host: String,
         /// The command and its arguments
         #[arg(last = true, required = true)]
@@ -60,7 +69,9 @@ pub enum Action {
         /// Its name; the next of n1, n2 and so on if absent
         name: Option<String>,
     },
-    /// Remove a node: wait until all others have dropped it, then take its host away. Of a node
+    /// Add one more edge to a running lab, e1, e2 and so on, and wait until it serves
+    AddEdge,
+    /// Remove a node or an edge: wait until all others have dropped it, then take its host away. Of a node
     /// that has left already only the host is taken away
     #[command(after_help = "Example: sextant-lab remove-node n3")]
     RemoveNode {
@@ -77,6 +88,18 @@ pub enum Action {
     /// Kill a daemon without asking (SIGKILL); namespaces and WireGuard stay
     #[command(after_help = "Example: sextant-lab kill n2")]
     Kill(DaemonArguments),
+    /// Cut a host off from all others, by its cable at the switch; what runs on it goes on
+    #[command(after_help = "Example: sextant-lab unplug n2")]
+    Unplug {
+        /// n1, e1, c1 or client
+        host: String,
+    },
+    /// Plug a host in again
+    #[command(after_help = "Example: sextant-lab plug n2")]
+    Plug {
+        /// n1, e1, c1 or client
+        host: String,
+    },
     /// Print the variables that let `sextant` talk to the lab, as a shell reads them
     #[command(after_help = "Example: eval \"$(sextant-lab env)\" && sextant status")]
     Env,
@@ -97,8 +120,14 @@ pub enum Action {
     /// Print the log of a host's daemon
     #[command(after_help = "Example: sextant-lab logs n1 | tail")]
     Logs {
-        /// n1, c1 or postgres
+        /// n1, c1, e1.edge, n1.workloads or postgres
         host: String,
+    },
+    /// Look at the workloads, or run a program in one
+    Workload {
+        /// What to do
+        #[command(subcommand)]
+        action: WorkloadAction,
     },
     /// Show in a few minutes what the mesh does and what it survives
     Demo {
@@ -121,9 +150,45 @@ pub enum Action {
         /// Its name, for whoever looks at the process list
         name: String,
     },
+    /// Answer for the workloads of a node
+    #[command(hide = true)]
+    Serve {
+        /// The node
+        node: String,
+        /// Where to write their certificates
+        #[arg(long, value_name = "DIR")]
+        certificates: PathBuf,
+    },
+    /// Make connections as stdin says until it ends
+    #[command(hide = true)]
+    Traffic,
+    /// Do as stdin says and say what was found
+    #[command(hide = true)]
+    Probe,
     /// Run a command with a Postgres server that its tests share
     #[command(hide = true)]
     ScratchPostgres {
+        /// The command and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+/// What to do with workloads.
+#[derive(Debug, Subcommand)]
+pub enum WorkloadAction {
+    /// List them with their addresses and where they run. Each answers HTTPS at port 8443 with a
+    /// certificate of its own, HTTP at 8080, and sends back what it is sent at 7000
+    List,
+    /// Run a program on the host of a workload and return its exit code. SEXTANT_WORKLOAD_ADDRESS is
+    /// the address to listen on
+    #[command(after_help = "\
+Example:
+  sextant-lab workload run fd5e:1:2:3::10 -- \\
+    sh -c 'openssl s_server -www -key k -cert c -accept \"[$SEXTANT_WORKLOAD_ADDRESS]:9443\"'")]
+    Run {
+        /// The workload's address
+        address: std::net::Ipv6Addr,
         /// The command and its arguments
         #[arg(last = true, required = true)]
         command: Vec<String>,
@@ -161,11 +226,22 @@ pub enum BenchSubject {
         #[arg(long)]
         keep: bool,
     },
+    /// Compare sextant-edge with HAProxy, nginx and sozu, one core each; exit code 1 if a goal is
+    /// missed. Needs no lab
+    #[command(after_help = "\
+Examples:
+  sextant-lab bench edge --quick --only throughput --subjects sextant,haproxy
+  sextant-lab bench edge --only slow")]
+    Edge(EdgeOptions),
+    /// From the answer to a new route until the last edge serves it, with few and with many
+    /// hostnames; then many changes during traffic. Exit code 1 if a goal is missed
+    #[command(after_help = "Example: sextant-lab bench routes --quick")]
+    Routes(RoutesOptions),
 }
 
 /// Which daemon.
 #[derive(Debug, Args)]
 pub struct DaemonArguments {
-    /// The host it runs on (n1, c1), or postgres
+    /// The host it runs on (n1, c1), one of two on a host (e1.edge, n1.workloads), or postgres
     pub target: Target,
 }

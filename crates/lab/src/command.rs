@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    io::Write,
+    io::{Seek, Write},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -17,6 +17,22 @@ pub fn run(command: &mut Command) -> Result<String> {
 /// Like [`run`], with `input` as stdin.
 pub fn run_with_input(command: &mut Command, input: &str) -> Result<String> {
     let output = output(command, input)?;
+    if !output.status.success() {
+        return Err(failure(command, &output));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Like [`run_with_input`], for an input of any length: it is given as a file.
+pub fn run_with_file(command: &mut Command, input: &str) -> Result<String> {
+    let program = name(command.get_program());
+    let failed = |source| LabError::Spawn { program, source };
+    let file = tempfile::tempfile().and_then(|mut file| {
+        file.write_all(input.as_bytes())?;
+        file.rewind()?;
+        Ok(file)
+    });
+    let output = file.and_then(|file| command.stdin(file).output()).map_err(failed)?;
     if !output.status.success() {
         return Err(failure(command, &output));
     }

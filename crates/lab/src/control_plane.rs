@@ -25,6 +25,10 @@ use crate::{
 
 /// The database, and the role as which the replicas use it.
 const DATABASE: &str = "sextant";
+/// Hostnames within it need no proof. There is no DNS in a lab that could prove others.
+pub const PLATFORM_DOMAIN: &str = "lab.test";
+/// Scenarios have no connections that last longer.
+const WORKLOAD_DRAIN_SECONDS: u32 = 5;
 /// Where replicas listen on the underlay.
 const UNDERLAY_PORT: u16 = 7443;
 /// From which ports the kernel takes those of outgoing connections.
@@ -184,6 +188,8 @@ impl Lab {
         let config = serde_json::json!({
             "database": { "url": url },
             "listen": { "addresses": [format!("[{address}]:{UNDERLAY_PORT}")] },
+            "hostnames": { "platform_domain": PLATFORM_DOMAIN },
+            "workloads": { "drain_seconds": WORKLOAD_DRAIN_SECONDS },
             "tls": {
                 "ca_certificate_file": self.description.ca_file,
                 "ca_key_file": key,

@@ -1,5 +1,6 @@
 //! A walk through what the mesh does and what it survives, for someone who sees it first.
 
+mod ingress;
 mod steps;
 mod transcript;
 
@@ -18,6 +19,8 @@ use crate::{
     scratch::ScratchDirectory,
     up::Size,
 };
+
+const EDGES: u16 = 2;
 
 /// Why the demo did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -70,19 +73,29 @@ fn walk(
     transcript: &mut Transcript,
 ) -> Result<(), DemoError> {
     let size = Size { nodes, replicas: 2 };
-    transcript.heading(&format!("A platform with {nodes} nodes and 2 control plane replicas"));
+    transcript.heading(&format!(
+        "A platform with {nodes} nodes, {EDGES} edges and 2 control plane replicas"
+    ));
     transcript.explain(
-        "Each node and each replica is a network namespace of this machine with one cable to a \
-         switch. Postgres, the control plane, the agents and WireGuard are the real ones.",
+        "Each node, edge and replica is a network namespace of this machine with one cable to a \
+         switch. Postgres, the control plane, the agents, the edges and WireGuard are the real \
+         ones.",
     );
     let (programs, progress) = (Programs::beside_this()?, Progress::start());
-    let mut lab = Lab::up(directory.clone(), programs, size, interrupt.clone(), progress)?;
+    let interrupt = interrupt.clone();
+    let mut lab =
+        Lab::up_with_edges(directory.clone(), programs, size, EDGES, interrupt, progress)?;
     steps::nodes(&lab, transcript);
     steps::mesh(&lab, transcript)?;
     steps::no_ipv4(&lab, transcript)?;
     steps::agent_killed(&mut lab, transcript)?;
     steps::node_added(&mut lab, transcript)?;
-    steps::control_plane_away(&mut lab, transcript)
+    steps::control_plane_away(&mut lab, transcript)?;
+    let shop = ingress::tenant(&lab, transcript)?;
+    ingress::by_name(&lab, &shop, transcript)?;
+    ingress::name_moved(&lab, &shop, transcript)?;
+    ingress::rollover(&lab, &shop, transcript)?;
+    ingress::without_control_plane(&mut lab, &shop, transcript)
 }
 
 fn show_logs(directory: &Path, transcript: &mut Transcript) {

@@ -9,13 +9,14 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sextant_api::resource::{node::NodePhase, status::Status};
-use sextant_model::{DnsLabel, NetworkId, Prefix};
+use sextant_model::{DnsLabel, NetworkId, NodeRole, Prefix};
 use url::Url;
 
 use crate::{
     directory::{LabDirectory, write_private},
     error::{LabError, Result},
     host::{Host, Mode},
+    lab::Target,
     process::LabId,
 };
 
@@ -48,10 +49,28 @@ pub struct LabDescription {
     pub switch: u32,
     /// The control plane.
     pub replicas: Vec<ReplicaDescription>,
-    /// The nodes.
+    /// The nodes, edges among them.
     pub nodes: Vec<NodeDescription>,
     /// The highest number a node ever had; numbers and underlay addresses are not used again.
     pub last_index: u16,
+    /// The same for edges.
+    pub last_edge: u16,
+    /// A machine outside the mesh that reaches the edges as the rest of the world does; present
+    /// where there are edges.
+    pub client: Option<ClientDescription>,
+}
+
+/// The machine outside the mesh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientDescription {
+    /// `client`.
+    pub name: String,
+    /// Its network namespace, as `ip netns` knows it, or a path.
+    pub netns: String,
+    /// Its address on the underlay, the only one it has.
+    pub underlay: Ipv6Addr,
+    /// Holds the namespaces.
+    pub holder: u32,
 }
 
 /// One replica of the control plane.
@@ -81,11 +100,13 @@ pub struct ReplicaPids {
 /// One node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeDescription {
-    /// `n1`, or the name it was given.
+    /// `n1`, `e1` for an edge, or the name it was given.
     pub name: String,
+    /// What it does.
+    pub roles: Vec<NodeRole>,
     /// Its network namespace, as `ip netns` knows it, or a path.
     pub netns: String,
-    /// Its number in the lab, from 1; its underlay address follows from it.
+    /// Its number among the nodes or among the edges, from 1; its underlay address follows from it.
     pub index: u16,
     /// Its address on the underlay.
     pub underlay: Ipv6Addr,
@@ -95,6 +116,11 @@ pub struct NodeDescription {
     pub prefix: Option<Prefix>,
     /// What its agent remembers.
     pub state: PathBuf,
+    /// Where its edge is asked for its status; absent on other nodes.
+    pub edge_admin: Option<PathBuf>,
+    /// Certificates of the workloads that run here, as PEM files `ADDRESS/NAME.crt`; absent where
+    /// none are run.
+    pub certificates: Option<PathBuf>,
     /// The control plane was seen not to count it as a member any more.
     pub departed: bool,
     /// Its processes.
@@ -109,6 +135,16 @@ impl NodeDescription {
     pub fn has_left(&self) -> bool {
         self.departed || self.state.join(LEFT).exists()
     }
+
+    /// Whether it accepts connections from outside.
+    pub fn is_edge(&self) -> bool {
+        self.roles.contains(&NodeRole::Edge)
+    }
+
+    /// Whether workloads are placed on it.
+    pub fn is_worker(&self) -> bool {
+        self.roles.contains(&NodeRole::Worker)
+    }
 }
 
 /// The processes of a node.
@@ -116,8 +152,12 @@ impl NodeDescription {
 pub struct NodePids {
     /// Holds the namespaces.
     pub holder: u32,
-    /// The daemon.
+    /// The agent.
     pub agent: Option<u32>,
+    /// `sextant-edge`.
+    pub edge: Option<u32>,
+    /// What answers at the addresses of the workloads.
+    pub workloads: Option<u32>,
     /// wireguard-go; absent where the kernel has WireGuard.
     pub wireguard: Option<u32>,
 }
@@ -160,6 +200,23 @@ impl LabDescription {
             .ok_or_else(|| unknown("node", name, known()))
     }
 
+    /// The edges that have not left.
+    pub fn edges(&self) -> impl Iterator<Item = &NodeDescription> {
+        self.members().filter(|node| node.is_edge())
+    }
+
+    /// The edge of that name.
+    pub fn edge(&self, name: &str) -> Result<&NodeDescription> {
+        let known = || self.edges().map(|edge| edge.name.clone()).collect();
+        self.edges().find(|edge| edge.name == name).ok_or_else(|| unknown("edge", name, known()))
+    }
+
+    /// The node at which workloads with addresses in this node's prefix run.
+    pub fn node_of_workload(&self, address: Ipv6Addr) -> Option<&NodeDescription> {
+        let owns = |prefix: Prefix| prefix.contains(address.into());
+        self.nodes.iter().find(|node| node.prefix.is_some_and(owns))
+    }
+
     /// The nodes that have not left, be it that they have not joined yet.
     pub fn members(&self) -> impl Iterator<Item = &NodeDescription> {
         self.nodes.iter().filter(|node| !node.has_left())
@@ -180,7 +237,7 @@ impl LabDescription {
         }
     }
 
-    /// The host of that name: a node, a replica or the switch.
+    /// The host of that name: a node, a replica, the client or the switch.
     pub fn host(&self, name: &str) -> Result<Host> {
         self.hosts().into_iter().find(|host| host.name == name).ok_or_else(|| {
             let known = self.hosts().into_iter().map(|host| host.name);
@@ -188,12 +245,20 @@ impl LabDescription {
         })
     }
 
-    /// Every host: the switch, replicas, nodes.
+    /// The host outside the mesh.
+    pub fn client_host(&self) -> Result<Host> {
+        let name = self.client.as_ref().map_or("client", |client| client.name.as_str());
+        self.host(name)
+    }
+
+    /// Every host: the switch, replicas, nodes, the client.
     pub fn hosts(&self) -> Vec<Host> {
         let host = |name: &str, holder| Host { name: name.to_owned(), holder, mode: self.mode };
         let replicas = self.replicas.iter().map(|replica| host(&replica.name, replica.pids.holder));
         let nodes = self.nodes.iter().map(|node| host(&node.name, node.pids.holder));
-        std::iter::once(host("switch", self.switch)).chain(replicas).chain(nodes).collect()
+        let client = self.client.iter().map(|client| host(&client.name, client.holder));
+        let switch = std::iter::once(host("switch", self.switch));
+        switch.chain(replicas).chain(nodes).chain(client).collect()
     }
 
     /// The host a node is.
@@ -201,14 +266,17 @@ impl LabDescription {
         Host { name: node.name.clone(), holder: node.pids.holder, mode: self.mode }
     }
 
-    /// The environment in which `sextant` talks to the lab as its first administrator.
-    pub fn environment(&self) -> [(&'static str, String); 3] {
+    /// The environment in which `sextant` talks to the lab as its first administrator, and the
+    /// addresses of the edges.
+    pub fn environment(&self) -> [(&'static str, String); 4] {
         let urls: Vec<&str> = self.api_urls.iter().map(Url::as_str).collect();
+        let edges: Vec<_> = self.edges().map(|edge| edge.underlay.to_string()).collect();
         let path = |path: &Path| path.to_string_lossy().into_owned();
         [
             ("SEXTANT_API_URLS", urls.join(",")),
             ("SEXTANT_TOKEN_FILE", path(&self.admin_token_file)),
             ("SEXTANT_CA_FILE", path(&self.ca_file)),
+            ("SEXTANT_LAB_EDGES", edges.join(",")),
         ]
     }
 
@@ -217,15 +285,21 @@ impl LabDescription {
         unknown("replica", name, known.collect())
     }
 
-    /// An error unless a daemon has that name: `postgres`, or that of its host.
+    /// An error unless a daemon has that name: `postgres`, that of its host, or one like `e1.edge`.
     pub fn check_daemon(&self, name: &str) -> Result<()> {
-        let replicas = self.replicas.iter().map(|replica| replica.name.as_str());
-        let nodes = self.nodes.iter().map(|node| node.name.as_str());
-        let mut known = std::iter::once("postgres").chain(replicas).chain(nodes);
-        if known.clone().any(|daemon| daemon == name) {
+        let replicas = self.replicas.iter().map(|replica| replica.name.clone());
+        let nodes = self.nodes.iter().map(|node| node.name.clone());
+        let edges = self.nodes.iter().filter(|node| node.is_edge());
+        let edges = edges.map(|node| Target::Edge(node.name.clone()).to_string());
+        let serving = self.nodes.iter().filter(|node| node.certificates.is_some());
+        let serving = serving.map(|node| Target::Workloads(node.name.clone()).to_string());
+        let database = std::iter::once(Target::Postgres.to_string());
+        let known: Vec<String> =
+            database.chain(replicas).chain(nodes).chain(edges).chain(serving).collect();
+        if known.iter().any(|daemon| daemon == name) {
             return Ok(());
         }
-        Err(unknown("daemon", name, known.by_ref().map(str::to_owned).collect()))
+        Err(unknown("daemon", name, known))
     }
 }
 
@@ -241,14 +315,17 @@ pub(crate) mod tests {
     pub(crate) fn on_paper(names: &[&str]) -> LabDescription {
         let node = |(index, name): (u16, &&str)| NodeDescription {
             name: (*name).to_owned(),
+            roles: vec![NodeRole::Worker],
             netns: String::new(),
             index,
             underlay: Ipv6Addr::UNSPECIFIED,
             overlay: None,
             prefix: None,
             state: PathBuf::new(),
+            edge_admin: None,
+            certificates: None,
             departed: false,
-            pids: NodePids { holder: 1, agent: None, wireguard: None },
+            pids: NodePids { holder: 1, agent: None, edge: None, workloads: None, wireguard: None },
         };
         LabDescription {
             lab_id: LabId::new([1; 16]),
@@ -266,6 +343,8 @@ pub(crate) mod tests {
             replicas: Vec::new(),
             nodes: (1..).zip(names).map(node).collect(),
             last_index: 0,
+            last_edge: 0,
+            client: None,
         }
     }
 
@@ -289,5 +368,30 @@ pub(crate) mod tests {
         let error = on_paper(&["n1"]).check_daemon("switch").expect_err("no daemon").to_string();
         assert!(error.ends_with("there are: postgres, n1"), "{error}");
         on_paper(&["n1"]).check_daemon("n1").expect("a daemon");
+    }
+
+    #[test]
+    fn an_edge_has_a_daemon_more_and_a_workload_is_found_by_its_address() {
+        let mut lab = on_paper(&["n1", "e1"]);
+        lab.nodes[1].roles = vec![NodeRole::Edge];
+        lab.nodes[0].certificates = Some(PathBuf::from("/somewhere"));
+        lab.nodes[0].prefix = "fd00:0:0:1::/64".parse().ok();
+        for daemon in ["e1.edge", "e1", "n1.workloads"] {
+            lab.check_daemon(daemon).expect(daemon);
+            let target: Target = daemon.parse().expect("any text");
+            assert_eq!(target.to_string(), daemon);
+        }
+        let error = lab.check_daemon("n1.edge").expect_err("no edge").to_string();
+        assert!(error.ends_with("n1, e1, e1.edge, n1.workloads"), "{error}");
+        assert_eq!(
+            lab.edge("n1").expect_err("no edge").to_string(),
+            "no edge \"n1\" in this lab; there are: e1"
+        );
+
+        let workload = "fd00:0:0:1::7".parse().expect("address");
+        assert_eq!(lab.workload_host(workload).expect("its host").name, "n1");
+        let file = lab.certificate_file(workload, "a.test");
+        assert_eq!(file, Some(PathBuf::from("/somewhere/fd00:0:0:1::7/a.test.crt")));
+        lab.workload_host(Ipv6Addr::LOCALHOST).expect_err("nobody's");
     }
 }

@@ -110,15 +110,15 @@ pub enum LabError {
     /// Nothing of that kind and name exists.
     #[error("no {kind} \"{name}\" in this lab; there are: {known}")]
     Unknown {
-        /// `host`, `node`, `replica` or `daemon`.
+        /// `host`, `node`, `edge`, `replica`, `daemon` or `workload`.
         kind: &'static str,
         /// The name given.
         name: String,
         /// The names that exist.
         known: String,
     },
-    /// A name for a new node is not usable.
-    #[error("\"{name}\" cannot be a node's name: {reason}")]
+    /// A name for something new is not usable.
+    #[error("the name \"{name}\" cannot be used: {reason}")]
     UnusableName {
         /// The name given.
         name: String,

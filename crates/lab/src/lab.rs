@@ -28,8 +28,8 @@ use crate::{
     wait::until,
 };
 
-/// An agent that cannot run at all has ended by then.
-const AGENT_TRIAL: Duration = Duration::from_secs(1);
+/// A daemon that cannot run at all has ended by then.
+const TRIAL: Duration = Duration::from_secs(1);
 
 /// A running lab, claimed by this process. Dropping it leaves everything running.
 #[derive(Debug)]
@@ -51,25 +51,38 @@ pub enum Target {
     Postgres,
     /// The agent or the replica on this host.
     Host(String),
+    /// The edge on this node: `e1.edge`.
+    Edge(String),
+    /// What answers for the workloads on this node: `n1.workloads`.
+    Workloads(String),
 }
+
+const EDGE: &str = ".edge";
+const WORKLOADS: &str = ".workloads";
 
 impl FromStr for Target {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        Ok(match text {
-            "postgres" => Self::Postgres,
-            host => Self::Host(host.to_owned()),
-        })
+        if text == "postgres" {
+            return Ok(Self::Postgres);
+        }
+        // A node's name has no dot in it.
+        let daemon = |suffix| text.strip_suffix(suffix).map(str::to_owned);
+        let edge = daemon(EDGE).map(Self::Edge);
+        let named = edge.or_else(|| daemon(WORKLOADS).map(Self::Workloads));
+        Ok(named.unwrap_or_else(|| Self::Host(text.to_owned())))
     }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Postgres => "postgres",
-            Self::Host(name) => name,
-        })
+        match self {
+            Self::Postgres => f.write_str("postgres"),
+            Self::Host(name) => f.write_str(name),
+            Self::Edge(name) => write!(f, "{name}{EDGE}"),
+            Self::Workloads(name) => write!(f, "{name}{WORKLOADS}"),
+        }
     }
 }
 
@@ -102,6 +115,8 @@ impl Lab {
             replicas: Vec::new(),
             nodes: Vec::new(),
             last_index: 0,
+            last_edge: 0,
+            client: None,
             lab_id,
         };
         let reserved = BTreeMap::new();
@@ -142,14 +157,20 @@ impl Lab {
         let program = self.programs.lab()?;
         let host =
             host::start(lab_id, &self.directory, &program, name, Some(&switch), &self.interrupt)?;
-        underlay::attach(lab_id, &switch, &host, address)?;
+        underlay::attach(lab_id, &switch, &host, address, &self.interrupt)?;
         Ok(host)
     }
 
-    /// Plugs a host's cable out or in again.
-    pub fn set_cable(&self, name: &str, plugged: bool) -> Result<()> {
+    /// Cuts a host off from all others.
+    pub fn pull_cable(&self, name: &str) -> Result<()> {
         let (switch, host) = (self.description.host("switch")?, self.description.host(name)?);
-        underlay::set_cable(&self.description.lab_id, &switch, &host, plugged)
+        underlay::pull_cable(&self.description.lab_id, &switch, &host)
+    }
+
+    /// Lets a host reach the others again.
+    pub fn plug_cable(&self, name: &str) -> Result<()> {
+        let (switch, host) = (self.description.host("switch")?, self.description.host(name)?);
+        underlay::plug_cable(&self.description.lab_id, &switch, &host, &self.interrupt)
     }
 
     /// Starts a daemon that is not running.
@@ -162,6 +183,8 @@ impl Lab {
             }
             Target::Host(name) if self.replica_index(name).is_ok() => self.start_replica(name),
             Target::Host(name) => self.start_agent(name),
+            Target::Edge(name) => self.start_edge(name),
+            Target::Workloads(name) => self.start_workloads(name),
         }
     }
 
@@ -173,12 +196,12 @@ impl Lab {
         Ok(())
     }
 
-    /// Like [`Self::start`], and stays until an agent has proved that it does not end at once. A
-    /// daemon that did is an error and not meant to run.
+    /// Like [`Self::start`], and stays until a daemon has proved that it does not end at once. One
+    /// that did is an error and not meant to run.
     pub fn start_and_watch(&mut self, target: &Target) -> Result<()> {
         self.check_startable(target)?;
         self.progress.say(format_args!("starting {target}"));
-        let outcome = self.start(target).and_then(|()| self.watch_agent(target));
+        let outcome = self.start(target).and_then(|()| self.watch(target));
         let pid = self.pid(target)?;
         if outcome.is_err() && pid.is_some_and(|pid| !self.description.lab_id.marks(pid)) {
             self.forget(target)?;
@@ -186,14 +209,18 @@ impl Lab {
         outcome.inspect(|()| self.progress.say(format_args!("{target} runs")))
     }
 
-    fn watch_agent(&self, target: &Target) -> Result<()> {
-        let Target::Host(name) = target else { return Ok(()) };
+    fn watch(&self, target: &Target) -> Result<()> {
+        let (name, what) = match target {
+            Target::Host(name) => (name, format!("the agent of \"{name}\"")),
+            Target::Edge(name) => (name, format!("the edge on \"{name}\"")),
+            Target::Workloads(name) => (name, format!("the server of workloads on \"{name}\"")),
+            Target::Postgres => return Ok(()),
+        };
         // A replica that is ready has proved enough.
         let Ok(node) = self.description.node(name) else { return Ok(()) };
-        let end = Instant::now() + AGENT_TRIAL;
-        let what = format!("the agent of \"{name}\"");
-        until(&what, 2 * AGENT_TRIAL, &self.interrupt, || {
-            if node.pids.agent.is_some_and(|pid| self.description.lab_id.marks(pid)) {
+        let end = Instant::now() + TRIAL;
+        until(&what, 2 * TRIAL, &self.interrupt, || {
+            if self.pid(target)?.is_some_and(|pid| self.description.lab_id.marks(pid)) {
                 let proved = Instant::now() >= end;
                 return Ok(if proved {
                     ControlFlow::Break(())
@@ -207,7 +234,7 @@ impl Lab {
             } else {
                 what.clone()
             };
-            let log = self.directory.log(name);
+            let log = self.directory.log(&target.to_string());
             Err(LabError::Died { what, tail: tail(&log, 15), log })
         })
     }
@@ -250,8 +277,8 @@ impl Lab {
     }
 
     pub(crate) fn node_index(&self, name: &str) -> Result<usize> {
-        let known = self.description.node(name)?;
-        Ok(self.description.nodes.iter().take_while(|node| node.index != known.index).count())
+        self.description.node(name)?;
+        Ok(self.description.nodes.iter().take_while(|node| node.name != name).count())
     }
 
     pub(crate) fn replica_index(&self, name: &str) -> Result<usize> {
@@ -268,6 +295,8 @@ impl Lab {
                 Ok(index) => lab.replicas[index].pids.control,
                 Err(_) => lab.nodes[self.node_index(name)?].pids.agent,
             },
+            Target::Edge(name) => lab.node(name)?.pids.edge,
+            Target::Workloads(name) => lab.node(name)?.pids.workloads,
         })
     }
 
@@ -289,6 +318,14 @@ impl Lab {
                     self.description.nodes[index].pids.agent = None;
                 }
             }
+            Target::Edge(name) => {
+                let index = self.node_index(name)?;
+                self.description.nodes[index].pids.edge = None;
+            }
+            Target::Workloads(name) => {
+                let index = self.node_index(name)?;
+                self.description.nodes[index].pids.workloads = None;
+            }
         }
         self.save()
     }
@@ -298,6 +335,8 @@ fn wrong_state(target: &Target, state: String) -> LabError {
     let what = match target {
         Target::Postgres => "Postgres".to_owned(),
         Target::Host(name) => format!("the daemon on \"{name}\""),
+        Target::Edge(name) => format!("the edge on \"{name}\""),
+        Target::Workloads(name) => format!("the server of workloads on \"{name}\""),
     };
     LabError::WrongState { what, state }
 }

@@ -4,7 +4,9 @@ mod arguments;
 
 use std::{
     io::Write,
+    net::Ipv6Addr,
     process::{Command, ExitCode},
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -12,8 +14,10 @@ use clap::Parser;
 use sextant_lab::{
     Lab, LabDescription, LabDirectory, LabError, Programs, Progress, Size, Target,
     bench::{
+        edge,
         join::{self, JoinOptions},
         kill::{self, KillOptions},
+        routes,
     },
     demo, down, host,
     interrupt::Interrupt,
@@ -21,11 +25,12 @@ use sextant_lab::{
     ping::{self, ping_all},
     postgres::{PostgresOptions, SHARED, ScratchPostgres},
     process::replace_with,
-    shell,
+    serve, shell,
     status::{LabStatus, aligned},
+    traffic, workload,
 };
 
-use crate::arguments::{Action, Arguments, BenchSubject, DaemonArguments};
+use crate::arguments::{Action, Arguments, BenchSubject, DaemonArguments, WorkloadAction};
 
 fn main() -> ExitCode {
     match run(Arguments::parse()) {
@@ -37,12 +42,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// The error and its causes. A lab's error says by itself what caused it.
+/// The error and its causes. A lab's and a benchmark's error say by themselves what caused them.
 fn explained(error: &anyhow::Error) -> String {
     let mut text = Vec::new();
     for cause in error.chain() {
         text.push(cause.to_string());
-        if cause.is::<LabError>() {
+        if cause.is::<LabError>() || cause.is::<edge::EdgeBenchError>() {
             break;
         }
     }
@@ -52,18 +57,37 @@ fn explained(error: &anyhow::Error) -> String {
 fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let directory = || LabDirectory::choose(arguments.dir.as_deref());
     match arguments.action {
-        Action::Up { nodes, replicas } => up(directory()?, Size { nodes, replicas }),
+        Action::Up { nodes, replicas, edges } => up(directory()?, Size { nodes, replicas }, edges),
         Action::Down => take_down(&directory()?),
         Action::Exec { host, command } => execute(&directory()?, &host, &command),
         Action::AddNode { name } => add_node(directory()?, name.as_deref()),
+        Action::AddEdge => add_edge(directory()?),
         Action::RemoveNode { name } => remove_node(directory()?, &name),
         Action::Stop(target) => change(directory()?, &target, Lab::stop),
         Action::Start(target) => change(directory()?, &target, Lab::start_and_watch),
+        Action::Unplug { host } => cable(directory()?, &host, Lab::pull_cable),
+        Action::Plug { host } => cable(directory()?, &host, Lab::plug_cable),
         Action::Env => environment(&directory()?),
         Action::Kill(target) => change(directory()?, &target, Lab::kill),
         Action::Status { json } => status(&directory()?, json),
         Action::Ping { json } => ping(&directory()?, json),
         Action::Logs { host } => logs(&directory()?, &host),
+        Action::Workload { action: WorkloadAction::List } => list_workloads(&directory()?),
+        Action::Workload { action: WorkloadAction::Run { address, command } } => {
+            run_in_workload(&directory()?, address, &command)
+        }
+        Action::Serve { node, certificates } => {
+            serve::serve(&node, &certificates)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Action::Traffic => {
+            traffic::run()?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Action::Probe => {
+            routes::run_probe()?;
+            Ok(ExitCode::SUCCESS)
+        }
         Action::Demo { nodes, keep } => Ok(verdict(demo::run(nodes, keep)?)),
         Action::Bench { subject } => Ok(verdict(bench(&subject)?)),
         Action::Hold { name: _ } => {
@@ -77,13 +101,14 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn up(directory: LabDirectory, size: Size) -> anyhow::Result<ExitCode> {
+fn up(directory: LabDirectory, size: Size, edges: u16) -> anyhow::Result<ExitCode> {
     let progress = Progress::start();
     let was_there = directory.id().is_ok_and(|id| id.is_some());
-    let lab = Lab::up(
+    let lab = Lab::up_with_edges(
         directory.clone(),
         Programs::beside_this()?,
         size,
+        edges,
         Interrupt::never(),
         progress.clone(),
     );
@@ -122,37 +147,76 @@ fn execute(directory: &LabDirectory, host: &str, command: &[String]) -> anyhow::
     Err(replace_with(command.args(arguments)).into())
 }
 
+fn list_workloads(directory: &LabDirectory) -> anyhow::Result<ExitCode> {
+    let lab = LabDescription::read(directory)?;
+    let workloads = Operator::of(&lab)?.workloads()?;
+    print(&aligned(&workload::table(&workloads)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_in_workload(
+    directory: &LabDirectory,
+    address: Ipv6Addr,
+    command: &[String],
+) -> anyhow::Result<ExitCode> {
+    let mut lab = LabDescription::read(directory)?;
+    let (program, arguments) = command.split_first().context("no command given")?;
+    if let Ok(status) = Operator::of(&lab).and_then(|operator| operator.status()) {
+        lab.take_note(&status);
+    }
+    let mut command = lab.workload_host(address)?.command(&lab.lab_id, program);
+    command.args(arguments).env(workload::ADDRESS, address.to_string());
+    Err(replace_with(&mut command).into())
+}
+
 fn add_node(directory: LabDirectory, name: Option<&str>) -> anyhow::Result<ExitCode> {
     let progress = Progress::start();
     let mut lab = Lab::open(directory, Interrupt::never(), progress.clone())?;
     let operator = Operator::of(lab.description())?;
     let name = lab.add_node(&operator, name)?;
     progress.say(format_args!("node {name} is started"));
-    let nodes = u16::try_from(lab.description().nodes.len()).unwrap_or(u16::MAX);
-    let limit = Size { nodes, replicas: 1 }.convergence_limit();
-    lab.await_converged(&operator, None, limit)?;
+    lab.await_converged(&operator, None, convergence_limit(&lab))?;
     progress.say(format_args!("{name} is a member and every pair of nodes pings"));
     Ok(ExitCode::SUCCESS)
+}
+
+fn add_edge(directory: LabDirectory) -> anyhow::Result<ExitCode> {
+    let progress = Progress::start();
+    let mut lab = Lab::open(directory, Interrupt::never(), progress.clone())?;
+    let operator = Operator::of(lab.description())?;
+    let name = lab.add_edge(&operator)?;
+    progress.say(format_args!("edge {name} is started"));
+    let limit = convergence_limit(&lab);
+    lab.await_converged(&operator, None, limit)?;
+    lab.install_edges()?;
+    lab.await_edges(&operator, limit)?;
+    progress.say(format_args!("{name} is a member and serves what there is"));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn convergence_limit(lab: &Lab) -> Duration {
+    let nodes = u16::try_from(lab.description().nodes.len()).unwrap_or(u16::MAX);
+    Size { nodes, replicas: 1 }.convergence_limit()
 }
 
 fn remove_node(directory: LabDirectory, name: &str) -> anyhow::Result<ExitCode> {
     let progress = Progress::start();
     let mut lab = Lab::open(directory, Interrupt::never(), progress.clone())?;
     let operator = Operator::of(lab.description())?;
-    let nodes = u16::try_from(lab.description().nodes.len()).unwrap_or(u16::MAX);
-    let limit = Size { nodes, replicas: 1 }.convergence_limit();
-    lab.remove_node(&operator, name, limit)?;
+    lab.remove_node(&operator, name, convergence_limit(&lab))?;
     progress.say(format_args!("{name} is gone"));
     Ok(ExitCode::SUCCESS)
 }
 
-fn bench(subject: &BenchSubject) -> sextant_lab::Result<bool> {
-    match *subject {
-        BenchSubject::Join { nodes, joins } => join::run(JoinOptions { nodes, joins }),
-        BenchSubject::Kill { rounds, nodes, seed, keep } => {
+fn bench(subject: &BenchSubject) -> anyhow::Result<bool> {
+    match subject {
+        &BenchSubject::Join { nodes, joins } => Ok(join::run(JoinOptions { nodes, joins })?),
+        &BenchSubject::Kill { rounds, nodes, seed, keep } => {
             let seed = seed.unwrap_or_else(rand::random);
-            kill::run(KillOptions { rounds, nodes, seed, keep })
+            Ok(kill::run(KillOptions { rounds, nodes, seed, keep })?)
         }
+        BenchSubject::Edge(options) => Ok(edge::run(options)?),
+        &BenchSubject::Routes(options) => Ok(routes::run(options)?),
     }
 }
 
@@ -167,6 +231,15 @@ fn change(
 ) -> anyhow::Result<ExitCode> {
     let mut lab = Lab::open(directory, Interrupt::never(), Progress::start())?;
     action(&mut lab, &arguments.target)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cable(
+    directory: LabDirectory,
+    host: &str,
+    action: fn(&Lab, &str) -> sextant_lab::Result<()>,
+) -> anyhow::Result<ExitCode> {
+    action(&Lab::open(directory, Interrupt::never(), Progress::start())?, host)?;
     Ok(ExitCode::SUCCESS)
 }
 

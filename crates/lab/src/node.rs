@@ -7,11 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sextant_model::DnsLabel;
+use sextant_model::{DnsLabel, NodeRole};
 
 use crate::{
     description::{NodeDescription, NodePids},
     directory::{private_directory, write_config, write_private},
+    edge::CLIENT,
     error::{LabError, Result},
     lab::Lab,
     operator::Operator,
@@ -28,33 +29,89 @@ impl Lab {
     /// the next of `n1`, `n2` and so on. Does not wait for it to join. Returns its name.
     pub fn add_node(&mut self, operator: &Operator, name: Option<&str>) -> Result<String> {
         let index = self.description.last_index + 1;
-        let name = self.new_name(name, index)?;
-        let network_id = self.network_id(operator)?;
-        let token = operator.enrolment_token(network_id, &name)?;
-
-        let name = String::from(name);
+        let name = self.new_name(name, &format!("n{index}"))?;
         let address = underlay::node_address(&self.description.lab_id, index);
-        let host = self.add_host(&name, address)?;
-        let directory = self.directory.node(&name);
+        self.add_machine(operator, &name, index, address, &[NodeRole::Worker])?;
+        self.description.last_index = index;
+        self.save()?;
+        let name = String::from(name);
+        self.start_agent(&name)?;
+        if self.description.client.is_some() {
+            self.serve_workloads(&name)?;
+        }
+        Ok(name)
+    }
+
+    /// Like [`Self::add_node`] with the role edge: `e1`, `e2` and so on. Its edge is started once it
+    /// has joined, see [`Self::install_edges`].
+    pub fn add_edge(&mut self, operator: &Operator) -> Result<String> {
+        let index = self.description.last_edge + 1;
+        let name = self.new_name(None, &format!("e{index}"))?;
+        let address = underlay::edge_address(&self.description.lab_id, index);
+        self.add_machine(operator, &name, index, address, &[NodeRole::Edge])?;
+        self.description.last_edge = index;
+        self.save()?;
+        let name = String::from(name);
+        self.start_agent(&name)?;
+        Ok(name)
+    }
+
+    /// Starts the edges that have never run, makes the client, and has the workloads of every
+    /// worker answered for.
+    pub fn install_edges(&mut self) -> Result<()> {
+        if self.description.client.is_none() {
+            self.add_client()?;
+        }
+        for node in self.description.nodes.clone() {
+            if node.is_edge() && node.edge_admin.is_none() {
+                self.install_edge(&node.name)?;
+            }
+            if node.is_worker() && node.certificates.is_none() {
+                self.serve_workloads(&node.name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A machine that has not enrolled yet.
+    fn add_machine(
+        &mut self,
+        operator: &Operator,
+        name: &DnsLabel,
+        index: u16,
+        address: Ipv6Addr,
+        roles: &[NodeRole],
+    ) -> Result<()> {
+        let network_id = self.network_id(operator)?;
+        let token = operator.enrolment_token(network_id, name, roles)?;
+        let host = self.add_host(name.as_str(), address)?;
+        let directory = self.directory.node(name.as_str());
         private_directory(&directory)?;
         write_private(&directory.join("token"), &token)?;
-        let config = self.agent_config(&name, address)?;
+        let config = self.agent_config(name.as_str(), address)?;
         write_config(&directory.join("agent.toml"), &config)?;
+        let pids = NodePids {
+            holder: host.holder,
+            agent: None,
+            edge: None,
+            workloads: None,
+            wireguard: None,
+        };
         self.description.nodes.push(NodeDescription {
             netns: host.netns(&self.description.lab_id),
-            name: name.clone(),
+            name: String::from(name.clone()),
+            roles: roles.to_vec(),
             index,
             underlay: address,
             overlay: None,
             prefix: None,
             state: state(&directory),
+            edge_admin: None,
+            certificates: None,
             departed: false,
-            pids: NodePids { holder: host.holder, agent: None, wireguard: None },
+            pids,
         });
-        self.description.last_index = index;
-        self.save()?;
-        self.start_agent(&name)?;
-        Ok(name)
+        self.save()
     }
 
     /// Starts the agent of a node.
@@ -85,14 +142,18 @@ impl Lab {
         self.save()
     }
 
-    fn new_name(&self, given: Option<&str>, index: u16) -> Result<DnsLabel> {
-        let text = given.map_or_else(|| format!("n{index}"), str::to_owned);
+    fn new_name(&self, given: Option<&str>, next: &str) -> Result<DnsLabel> {
+        let text = given.unwrap_or(next).to_owned();
         let unusable = |reason: String| LabError::UnusableName { name: text.clone(), reason };
         let name = text.parse::<DnsLabel>().map_err(|error| unusable(error.to_string()))?;
         let hosts = self.description.hosts();
         let taken: BTreeSet<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
-        let replica = text.strip_prefix('c').is_some_and(|rest| rest.parse::<u16>().is_ok());
-        if taken.contains(text.as_str()) || text == "postgres" || replica {
+        let numbered =
+            |kind| text.strip_prefix(kind).is_some_and(|rest| rest.parse::<u16>().is_ok());
+        // A replica, an edge or the client may come later.
+        let reserved = numbered('c') || (numbered('e') && text != next);
+        let reserved = reserved || ["postgres", "switch", CLIENT].contains(&text.as_str());
+        if taken.contains(text.as_str()) || reserved {
             return Err(unusable("it is taken or reserved; choose another name".to_owned()));
         }
         Ok(name)

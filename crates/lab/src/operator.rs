@@ -113,11 +113,16 @@ impl Operator {
     }
 
     /// A token with which the machine `node_name` can enrol. It is a secret.
-    pub fn enrolment_token(&self, network_id: NetworkId, node_name: &DnsLabel) -> Result<String> {
+    pub fn enrolment_token(
+        &self,
+        network_id: NetworkId,
+        node_name: &DnsLabel,
+        roles: &[NodeRole],
+    ) -> Result<String> {
         let new = NewEnrolmentToken {
             network_id,
             node_name: node_name.clone(),
-            roles: vec![NodeRole::Worker],
+            roles: roles.to_vec(),
             expires_in: TOKEN_LIFETIME,
         };
         let action = format!("create an enrolment token for \"{node_name}\"");

@@ -43,6 +43,16 @@ impl Programs {
         self.find("sextant-agent")
     }
 
+    /// `sextant-edge`.
+    pub fn edge(&self) -> Result<PathBuf> {
+        self.find("sextant-edge")
+    }
+
+    /// `sextant`.
+    pub fn cli(&self) -> Result<PathBuf> {
+        self.find("sextant")
+    }
+
     fn find(&self, program: &str) -> Result<PathBuf> {
         let beside = self.0.join(program);
         if is_executable(&beside) {

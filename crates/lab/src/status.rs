@@ -3,9 +3,9 @@
 use std::net::Ipv6Addr;
 
 use serde::Serialize;
-use sextant_api::resource::status::Status;
+use sextant_api::resource::{edge::Edge, status::Status};
 
-use crate::{description::LabDescription, operator::Operator};
+use crate::{description::LabDescription, lab::Target, operator::Operator};
 
 /// A lab at this moment.
 #[derive(Debug, Serialize)]
@@ -14,12 +14,14 @@ pub struct LabStatus {
     pub daemons: Vec<DaemonStatus>,
     /// What the control plane says of the nodes, or why it says nothing.
     pub control_plane: Result<Status, String>,
+    /// What it says of the edges.
+    pub edges: Vec<Edge>,
 }
 
 /// One daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DaemonStatus {
-    /// Its host; `postgres` for the database.
+    /// How `start` and `stop` name it: its host, `postgres`, or one like `e1.edge`.
     pub host: String,
     /// What it is.
     pub program: &'static str,
@@ -36,12 +38,18 @@ pub struct DaemonStatus {
 impl LabStatus {
     /// Looks at every process and asks the control plane.
     pub fn of(lab: &LabDescription) -> Self {
-        let status = Operator::of(lab).and_then(|operator| operator.status());
+        let operator = Operator::of(lab);
+        let ask = |operator: &Operator| Ok((operator.status()?, operator.edges()?));
+        let (status, edges) = match operator.and_then(|operator| ask(&operator)) {
+            Ok((status, edges)) => (Ok(status), edges),
+            Err(error) => (Err(error), Vec::new()),
+        };
         let mut lab = lab.clone();
         if let Ok(status) = &status {
             lab.take_note(status);
         }
-        Self { daemons: daemons(&lab), control_plane: status.map_err(|error| error.to_string()) }
+        let control_plane = status.map_err(|error| error.to_string());
+        Self { daemons: daemons(&lab), control_plane, edges }
     }
 
     /// Whether every daemon runs, those of nodes that have left aside.
@@ -73,12 +81,17 @@ impl LabStatus {
     }
 
     fn reported(&self, host: &str) -> (String, String) {
+        let text = |revision: Option<i64>, age: Option<u64>| {
+            let contact = age.map(|age| format!("{age} s ago")).unwrap_or_default();
+            (revision.map(|revision| revision.to_string()).unwrap_or_default(), contact)
+        };
+        let is_here = |edge: &&Edge| Target::Edge(edge.name.to_string()).to_string() == host;
+        if let Some(edge) = self.edges.iter().find(is_here) {
+            return text(edge.revision, edge.last_seen_age_s);
+        }
         let nodes = self.control_plane.as_ref().map(|status| status.nodes.as_slice());
         let node = nodes.unwrap_or_default().iter().find(|node| node.node.name.as_str() == host);
-        let Some(node) = node else { return (String::new(), String::new()) };
-        let contact = node.contact_age_s.map(|age| format!("{age} s ago"));
-        let revision = node.revision.map(|revision| revision.to_string());
-        (revision.unwrap_or_default(), contact.unwrap_or_default())
+        node.map_or_else(Default::default, |node| text(node.revision, node.contact_age_s))
     }
 }
 
@@ -100,13 +113,22 @@ fn daemons(lab: &LabDescription) -> Vec<DaemonStatus> {
         underlay: Some(replica.underlay),
         overlay: None,
     });
-    let nodes = lab.nodes.iter().map(|node| DaemonStatus {
-        host: node.name.clone(),
-        program: "sextant-agent",
-        pid: living(node.pids.agent),
-        left: node.has_left(),
-        underlay: Some(node.underlay),
-        overlay: node.overlay,
+    let nodes = lab.nodes.iter().flat_map(|node| {
+        let on_node = |target: Target, program, pid| DaemonStatus {
+            host: target.to_string(),
+            program,
+            pid: living(pid),
+            left: node.has_left(),
+            underlay: Some(node.underlay),
+            overlay: node.overlay,
+        };
+        let (name, pids) = (|| node.name.clone(), &node.pids);
+        let agent = on_node(Target::Host(name()), "sextant-agent", pids.agent);
+        let edge = node.is_edge().then(|| on_node(Target::Edge(name()), "sextant-edge", pids.edge));
+        let serves = node.certificates.is_some();
+        let workloads =
+            serves.then(|| on_node(Target::Workloads(name()), "sextant-lab serve", pids.workloads));
+        std::iter::once(agent).chain(edge).chain(workloads)
     });
     std::iter::once(database).chain(replicas).chain(nodes).collect()
 }

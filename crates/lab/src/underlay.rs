@@ -1,13 +1,15 @@
 //! The network below the mesh: a bridge in the switch's namespace, one cable to each host.
 //! Nothing of the machine's own network is touched.
 
-use std::net::Ipv6Addr;
+use std::{net::Ipv6Addr, ops::ControlFlow, time::Duration};
 
 use crate::{
     command::{run, run_with_input},
     error::Result,
     host::Host,
+    interrupt::Interrupt,
     process::LabId,
+    wait::until,
 };
 
 /// Name of the interface on every host.
@@ -15,6 +17,11 @@ pub const INTERFACE: &str = "eth0";
 /// MTU of every cable, in bytes.
 pub const MTU: u32 = 1500;
 const BRIDGE: &str = "underlay";
+/// A port of the bridge that passes packets on, as `ip -details` writes it.
+const FORWARDING: &str = "state forwarding";
+/// An interface whose carrier the kernel has noticed.
+const OPERATIONAL: &str = "state UP";
+const CARRIER_LIMIT: Duration = Duration::from_secs(15);
 
 /// The address of node number `index`, from 1.
 pub fn node_address(lab: &LabId, index: u16) -> Ipv6Addr {
@@ -24,6 +31,16 @@ pub fn node_address(lab: &LabId, index: u16) -> Ipv6Addr {
 /// The address of replica number `index`, from 1.
 pub fn replica_address(lab: &LabId, index: u16) -> Ipv6Addr {
     address(lab, [0xc, index])
+}
+
+/// The address of edge number `index`, from 1.
+pub fn edge_address(lab: &LabId, index: u16) -> Ipv6Addr {
+    address(lab, [0xe, index])
+}
+
+/// The address of the machine outside the mesh.
+pub fn client_address(lab: &LabId) -> Ipv6Addr {
+    address(lab, [0xff, 1])
 }
 
 /// The /64 of all hosts, in a ULA that follows from the lab's id, so that labs do not meet.
@@ -46,8 +63,14 @@ pub fn build(lab: &LabId, switch: &Host) -> Result<()> {
     run_with_input(switch.command(lab, "ip").args(["-batch", "-"]), &batch).map(drop)
 }
 
-/// Plugs a host in, under this address.
-pub fn attach(lab: &LabId, switch: &Host, host: &Host, address: Ipv6Addr) -> Result<()> {
+/// Plugs a host in, under this address, and waits until packets pass.
+pub fn attach(
+    lab: &LabId,
+    switch: &Host,
+    host: &Host,
+    address: Ipv6Addr,
+    interrupt: &Interrupt,
+) -> Result<()> {
     let (port, pid) = (port(host), host.holder);
     let batch = format!(
         "link add {port} mtu {MTU} type veth peer name {INTERFACE} mtu {MTU} netns {pid}\n\
@@ -60,7 +83,23 @@ pub fn attach(lab: &LabId, switch: &Host, host: &Host, address: Ipv6Addr) -> Res
         "address add {address}/64 dev {INTERFACE} nodad\n\
          link set {INTERFACE} up\n"
     );
-    run_with_input(host.command(lab, "ip").args(["-batch", "-"]), &batch).map(drop)
+    run_with_input(host.command(lab, "ip").args(["-batch", "-"]), &batch)?;
+    await_carrier(lab, switch, host, interrupt)
+}
+
+/// The kernel notices a carrier in its own time, and until then both ends drop what they are given.
+fn await_carrier(lab: &LabId, switch: &Host, host: &Host, interrupt: &Interrupt) -> Result<()> {
+    let port = port(host);
+    for (end, interface, sign) in [(switch, &*port, FORWARDING), (host, INTERFACE, OPERATIONAL)] {
+        let what = format!("the cable of host \"{}\"", host.name);
+        until(&what, CARRIER_LIMIT, interrupt, || {
+            let mut show = end.command(lab, "ip");
+            let seen = run(show.args(["-details", "link", "show", "dev", interface]))?;
+            let passes = seen.contains(sign);
+            Ok(if passes { ControlFlow::Break(()) } else { ControlFlow::Continue(seen) })
+        })?;
+    }
+    Ok(())
 }
 
 /// Takes a host's cable away, both ends of it.
@@ -68,10 +107,15 @@ pub fn detach(lab: &LabId, switch: &Host, host: &Host) -> Result<()> {
     run(switch.command(lab, "ip").args(["link", "delete", &port(host)])).map(drop)
 }
 
-/// Cuts a host off or plugs it in again, at the switch: the host's own interface stays.
-pub fn set_cable(lab: &LabId, switch: &Host, host: &Host, plugged: bool) -> Result<()> {
-    let state = if plugged { "up" } else { "down" };
-    run(switch.command(lab, "ip").args(["link", "set", &port(host), state])).map(drop)
+/// Cuts a host off at the switch: the host's own interface stays.
+pub fn pull_cable(lab: &LabId, switch: &Host, host: &Host) -> Result<()> {
+    run(switch.command(lab, "ip").args(["link", "set", &port(host), "down"])).map(drop)
+}
+
+/// Plugs a host in again, and waits until packets pass.
+pub fn plug_cable(lab: &LabId, switch: &Host, host: &Host, interrupt: &Interrupt) -> Result<()> {
+    run(switch.command(lab, "ip").args(["link", "set", &port(host), "up"]))?;
+    await_carrier(lab, switch, host, interrupt)
 }
 
 /// The switch's end of a host's cable. The pid keeps it short whatever the host's name is.

@@ -33,9 +33,25 @@ impl Lab {
         interrupt: Interrupt,
         progress: Progress,
     ) -> Result<Self> {
+        Self::up_with_edges(directory, programs, size, 0, interrupt, progress)
+    }
+
+    /// The same with so many edges besides the nodes, a client in front of them, and servers that
+    /// answer for the workloads.
+    pub fn up_with_edges(
+        directory: LabDirectory,
+        programs: Programs,
+        size: Size,
+        edges: u16,
+        interrupt: Interrupt,
+        progress: Progress,
+    ) -> Result<Self> {
         // What is missing should be known before anything is started.
         programs.control()?;
         programs.agent()?;
+        if edges > 0 {
+            programs.edge()?;
+        }
         let mut lab = Self::create(directory, programs, interrupt, progress)?;
         lab.progress.say(format_args!(
             "lab {} in {}, underlay {}",
@@ -57,8 +73,18 @@ impl Lab {
             let name = lab.add_node(&operator, None)?;
             lab.progress.say(format_args!("node {name} is started"));
         }
+        for _ in 0..edges {
+            let name = lab.add_edge(&operator)?;
+            lab.progress.say(format_args!("edge {name} is started"));
+        }
+        let size = Size { nodes: size.nodes.saturating_add(edges), ..size };
         lab.await_converged(&operator, None, size.convergence_limit())?;
         lab.progress.say("the mesh has converged");
+        if edges > 0 {
+            lab.install_edges()?;
+            lab.await_edges(&operator, size.convergence_limit())?;
+            lab.progress.say("every edge serves what there is");
+        }
         Ok(lab)
     }
 }

@@ -2,15 +2,21 @@
 
 use std::{
     fs::File,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use rustix::process::Signal;
 use sextant_lab::{
     Lab, LabDescription, LabDirectory, Programs, Progress, ScratchDirectory, command::run,
     directory, down, host::Host, interrupt::Interrupt, postgres, process, process::LabId, underlay,
+    wait::until,
 };
+
+/// Who asked for a neighbour in vain asks again a second later.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
 fn new_lab(place: &ScratchDirectory) -> Lab {
     let (interrupt, progress) = (Interrupt::never(), Progress::silent());
@@ -67,16 +73,20 @@ fn a_cable_can_be_pulled_and_plugged() {
     let place = scratch();
     let mut lab = new_lab(&place);
     let [(one, _), (_, second)] = two_hosts(&mut lab);
+    let lab_id = lab.description().lab_id.clone();
     let switch = lab.description().host("switch").expect("switch");
-    let ping = |lab: &Lab| {
-        let mut command = one.command(&lab.description().lab_id, "ping");
+    let ping = || {
+        let mut command = one.command(&lab_id, "ping");
         run(command.args(["-6", "-c", "1", "-W", "1", &second.to_string()])).is_ok()
     };
-    assert!(ping(&lab));
-    underlay::set_cable(&lab.description().lab_id, &switch, &one, false).expect("pull");
-    assert!(!ping(&lab));
-    underlay::set_cable(&lab.description().lab_id, &switch, &one, true).expect("plug");
-    assert!(ping(&lab));
+    assert!(ping(), "packets pass as soon as a host is attached");
+    underlay::pull_cable(&lab_id, &switch, &one).expect("pull");
+    assert!(!ping());
+    underlay::plug_cable(&lab_id, &switch, &one, &Interrupt::never()).expect("plug");
+    until("an answer", ANSWER_LIMIT, &Interrupt::never(), || {
+        Ok(if ping() { ControlFlow::Break(()) } else { ControlFlow::Continue(String::new()) })
+    })
+    .expect("plugged");
 }
 
 #[test]

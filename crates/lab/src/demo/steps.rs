@@ -20,12 +20,12 @@ use crate::{
     wireguard,
 };
 
-type Step<T = ()> = Result<T, DemoError>;
+pub(super) type Step<T = ()> = Result<T, DemoError>;
 
 /// How long each step may take to become true.
-const LIMIT: Duration = Duration::from_secs(90);
+pub(super) const LIMIT: Duration = Duration::from_secs(90);
 /// How long a fault is left in place, so that there are pings to count.
-const FAULT: Duration = Duration::from_secs(5);
+const FAULT: Duration = Duration::from_secs(4);
 
 /// Who the nodes are.
 pub(super) fn nodes(lab: &Lab, transcript: &mut Transcript) {
@@ -241,7 +241,7 @@ fn last_node(lab: &Lab) -> String {
     lab.description().nodes.last().map(|node| node.name.clone()).unwrap_or_default()
 }
 
-fn hold(held: bool, what: &str) -> Step {
+pub(super) fn hold(held: bool, what: &str) -> Step {
     if held { Ok(()) } else { Err(DemoError::NotHeld(what.to_owned())) }
 }
 
@@ -250,7 +250,7 @@ fn now() -> Timestamp {
 }
 
 /// Lets a fault last, unless Ctrl-C ends it.
-fn pause(lab: &Lab, span: Duration) -> Step {
+pub(super) fn pause(lab: &Lab, span: Duration) -> Step {
     let end = Instant::now() + span;
     let interrupt: &Interrupt = lab.interrupt();
     Ok(until("the end of a pause", span + LIMIT, interrupt, || {

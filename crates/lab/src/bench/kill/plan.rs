@@ -52,10 +52,7 @@ impl fmt::Display for Round {
             Some(Change::Leave(name)) => write!(f, "{name} leaves, ")?,
             None => {}
         }
-        let victim = match &self.victim {
-            Target::Postgres => "postgres",
-            Target::Host(name) => name,
-        };
+        let victim = &self.victim;
         write!(f, "{victim} is killed after {} ms", self.moment.as_millis())
     }
 }

@@ -41,6 +41,8 @@ impl Kills {
             Target::Postgres => &mut self.postgres,
             Target::Host(name) if name.starts_with('c') => &mut self.replicas,
             Target::Host(_) => &mut self.agents,
+            // Its lab has none.
+            Target::Edge(_) | Target::Workloads(_) => return,
         };
         *counter += 1;
     }

@@ -180,7 +180,8 @@ impl Worker {
     async fn create_api_token(&mut self) {
         let name = self.name("access");
         let role = OperatorRole::Viewer;
-        let new = NewApiToken { name: name.clone(), role, expires_in: Some(LIFETIME) };
+        let new =
+            NewApiToken { name: name.clone(), role, org_id: None, expires_in: Some(LIFETIME) };
         self.insist("api-token-created", name, Creation::Api(new)).await;
     }
 

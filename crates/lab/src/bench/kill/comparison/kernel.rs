@@ -57,6 +57,7 @@ fn membership(lab: &LabDescription, operator: &Operator) -> Result<Membership> {
         prefix: network.ipv6_prefix.ok_or_else(|| missing("the network's prefix"))?,
         members: active.into_iter().map(|node| (node.id, member(node))).collect(),
         departed: gone.into_iter().map(|node| node.id).collect(),
+        workloads: std::collections::BTreeMap::new(),
     })
 }
 
