@@ -11,13 +11,14 @@ use anyhow::{Context, bail};
 use crate::shell::workspace_root;
 
 /// Which crates a crate may import. Imports point one way, and no daemon imports another.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("model", &[]),
     ("api", &["model"]),
     ("daemon", &["model", "api"]),
     ("store", &["model", "api"]),
     ("control", &["model", "api", "store", "daemon"]),
     ("agent", &["model", "api", "daemon"]),
+    ("edge", &["model", "api", "daemon"]),
     ("cli", &["model", "api", "daemon"]),
     ("lab", &["model", "api"]),
     ("xtask", &[]),

@@ -82,6 +82,10 @@ enum Subject {
     Join,
     /// What is lost when parts are killed at random moments; nothing may be
     Kill,
+    /// The edge beside HAProxy, nginx and sozu
+    Edge,
+    /// How soon a change of routes is live, with few and with 100,000 hostnames
+    Routes,
 }
 
 fn main() -> ExitCode {
@@ -124,6 +128,11 @@ fn bench(subject: Subject, arguments: &[OsString]) -> anyhow::Result<()> {
         Subject::Ipam => of_crate("sextant-store", "ipam"),
         Subject::Join => lab(&["bench", "join"], arguments),
         Subject::Kill => lab(&["bench", "kill"], arguments),
+        Subject::Edge => release_lab(&["sextant-edge"], &["bench", "edge"], arguments),
+        Subject::Routes => {
+            let platform = ["sextant-control", "sextant-agent", "sextant-edge"];
+            release_lab(&platform, &["bench", "routes"], arguments)
+        }
     }
 }
 
@@ -132,6 +141,15 @@ fn bench(subject: Subject, arguments: &[OsString]) -> anyhow::Result<()> {
 fn lab(action: &[&str], arguments: &[OsString]) -> anyhow::Result<()> {
     run(cargo()?.args(["build", "--workspace", "--bins"]))?;
     let program = target_directory()?.join("debug/sextant-lab");
+    replace(Command::new(program).args(action).args(arguments))
+}
+
+/// Builds these packages and the lab as they would be shipped, and measures.
+fn release_lab(packages: &[&str], action: &[&str], arguments: &[OsString]) -> anyhow::Result<()> {
+    let mut build = cargo()?;
+    build.args(["build", "--release", "--bins", "-p", "sextant-lab"]);
+    run(build.args(packages.iter().flat_map(|package| ["-p", package])))?;
+    let program = target_directory()?.join("release/sextant-lab");
     replace(Command::new(program).args(action).args(arguments))
 }
 

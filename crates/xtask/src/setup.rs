@@ -1,9 +1,12 @@
 //! The programs Sextant needs on a machine.
 
+mod services;
+
 use std::{collections::BTreeSet, path::Path, process::Command};
 
 use anyhow::{Context, bail};
 
+use self::services::NoServices;
 use crate::shell::{has_program, output_of, run, say};
 
 /// What proves that a Debian package is there.
@@ -14,7 +17,7 @@ enum Proof {
 }
 
 /// Debian packages by what they bring. A program that is there is enough, whoever installed it.
-const NEEDED: [(Proof, &str); 13] = [
+const NEEDED: [(Proof, &str); 20] = [
     (Proof::PostgresServer, "postgresql"),
     (Proof::Program("psql"), "postgresql-client"),
     (Proof::Program("wireguard-go"), "wireguard-go"),
@@ -26,9 +29,19 @@ const NEEDED: [(Proof, &str); 13] = [
     (Proof::Program("nsenter"), "util-linux"),
     (Proof::Program("setsid"), "util-linux"),
     (Proof::Program("setpriv"), "util-linux"),
+    (Proof::Program("taskset"), "util-linux"),
+    (Proof::Program("chrt"), "util-linux"),
     (Proof::Program("mount"), "mount"),
+    (Proof::Program("haproxy"), "haproxy"),
+    (Proof::Program("nginx"), "nginx"),
+    (Proof::File("/usr/lib/nginx/modules/ngx_stream_module.so"), "libnginx-mod-stream"),
+    (Proof::Program("openssl"), "openssl"),
+    (Proof::Program("curl"), "curl"),
     (Proof::File("/etc/ssl/certs/ca-certificates.crt"), "ca-certificates"),
 ];
+
+/// Packages that bring services, which only tests and benchmarks need as programs.
+const WITH_SERVICES: [&str; 2] = ["haproxy", "nginx"];
 
 const CREATE_CLUSTER: &str = "/etc/postgresql-common/createcluster.conf";
 
@@ -78,6 +91,9 @@ fn install(packages: &BTreeSet<&str>) -> anyhow::Result<()> {
         run(command.args(["install", "--yes", "--no-install-recommends"]).args(packages))
     };
     let packages: Vec<&str> = packages.iter().copied().collect();
+    let services: Vec<&str> =
+        WITH_SERVICES.into_iter().filter(|name| packages.contains(name)).collect();
+    let _no_services = if services.is_empty() { None } else { Some(NoServices::begin(services)?) };
     if !packages.contains(&"postgresql") {
         return install(&packages);
     }
