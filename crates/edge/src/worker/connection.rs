@@ -72,8 +72,9 @@ pub enum Stage {
     Dialling(Box<Dialling>),
     /// Bytes are forwarded. `settled`: it has lasted, and has the options of one that lasts.
     Relaying { settled: bool },
-    /// It is over, and the client has to hear of it first.
-    Farewell { outcome: Outcome, discarded: usize },
+    /// It is over, and the client has to hear of it first, or to have the rest of its answer. So many
+    /// bytes may it still say for nothing.
+    Farewell { outcome: Outcome, discardable: usize },
 }
 
 /// A connection that has not said enough yet.
@@ -112,7 +113,7 @@ pub struct Context {
     pub published: Cache<Arc<Published>, Arc<Snapshot>>,
     /// Connections that have more to do but had their share of this round.
     pub again: Vec<Key>,
-    /// What this round was spent on.
+    /// What this round may be, and was, spent on.
     pub round: Round,
     /// Where the search for a backend begins.
     pub rotation: usize,
@@ -129,9 +130,11 @@ impl Context {
     }
 }
 
-/// What a round of events was spent on.
+/// What a round of events may be, and was, spent on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Round {
+    /// Most bytes that one direction may read.
+    pub share: usize,
     /// A busy flow moved bytes.
     pub busy: bool,
     /// Something else happened, and whoever it concerns may be waiting for it.

@@ -108,23 +108,38 @@ pub fn begin(
         return Next::End(outcome);
     }
     context.wheel.set(key.index, context.now + LONGEST);
-    connection.stage = Stage::Farewell { outcome, discarded: 0 };
+    connection.stage = Stage::Farewell { outcome, discardable: MOST_DISCARDED };
     connection.client.readable = true;
+    resume(connection, context)
+}
+
+/// Lets a client have the rest of an answer that is complete, though the backend takes nothing more
+/// of what it says: closing with that unread would reset the connection, and take the rest back.
+pub fn linger(
+    connection: &mut Connection,
+    key: Key,
+    context: &mut Context,
+    outcome: Outcome,
+) -> Next {
+    connection.backend = None;
+    connection.lease = None;
+    context.wheel.set(key.index, context.now + context.settings.half_close_timeout);
+    connection.stage = Stage::Farewell { outcome, discardable: usize::MAX };
     resume(connection, context)
 }
 
 /// Reads what the client still sends, for nothing.
 pub fn resume(connection: &mut Connection, context: &mut Context) -> Next {
     let Connection { client, stage, .. } = connection;
-    let Stage::Farewell { outcome, discarded } = stage else { return Next::Stay };
-    while client.readable && *discarded < MOST_DISCARDED {
+    let Stage::Farewell { outcome, discardable } = stage else { return Next::Stay };
+    while client.readable && *discardable > 0 {
         match client.read(&mut context.buffer) {
-            Read::Bytes(count) => *discarded += count,
+            Read::Bytes(count) => *discardable = discardable.saturating_sub(count),
             Read::Later => break,
             Read::End | Read::Broken => return Next::End(*outcome),
         }
     }
-    if client.is_drained() || *discarded >= MOST_DISCARDED {
+    if client.is_drained() || *discardable == 0 {
         return Next::End(*outcome);
     }
     Next::Stay

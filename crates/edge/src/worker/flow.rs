@@ -43,8 +43,10 @@ enum Phase {
     Open,
     /// The source has ended. The sink is told once everything is written.
     Ending,
-    /// Nothing is to be done any more.
-    Over,
+    /// The sink was told that it has everything. Nothing is to be done any more.
+    Delivered,
+    /// The sink is gone. Nothing is to be done any more.
+    Lost,
 }
 
 /// The next step.
@@ -54,7 +56,7 @@ pub enum Step {
     Write,
     /// Read, and write at once.
     Read,
-    /// Tell the sink that it was all, then [`Flow::finish`].
+    /// Tell the sink that it was all, then [`Flow::deliver`].
     End,
     /// Nothing before the source is readable.
     AwaitSource,
@@ -81,7 +83,7 @@ impl Flow {
     /// What to do next, given what is known of the two sides.
     pub fn next(&self, readable: bool, writable: bool) -> Step {
         match (self.phase, &self.held) {
-            (Phase::Over, _) => Step::Over,
+            (Phase::Delivered | Phase::Lost, _) => Step::Over,
             (_, Held::Bytes(..) | Held::Pipe(_)) if writable => Step::Write,
             (_, Held::Bytes(..) | Held::Pipe(_)) => Step::AwaitSink,
             (Phase::Ending, Held::Nothing) => Step::End,
@@ -148,14 +150,24 @@ impl Flow {
         }
     }
 
-    /// Everything is done, or nothing can be.
-    pub fn finish(&mut self) {
-        self.phase = Phase::Over;
+    /// The sink knows that it has everything.
+    pub fn deliver(&mut self) {
+        self.phase = Phase::Delivered;
     }
 
-    /// Whether everything is done.
+    /// The sink is gone, and nothing can be done any more.
+    pub fn lose(&mut self) {
+        self.phase = Phase::Lost;
+    }
+
+    /// Whether the sink knows that it has everything.
+    pub fn is_delivered(&self) -> bool {
+        self.phase == Phase::Delivered
+    }
+
+    /// Whether everything is done, or nothing can be.
     pub fn is_over(&self) -> bool {
-        self.phase == Phase::Over
+        matches!(self.phase, Phase::Delivered | Phase::Lost)
     }
 }
 
@@ -179,8 +191,9 @@ mod tests {
         assert_eq!(flow.next(true, true), Step::Write);
         assert!(matches!(flow.take_held(), Held::Bytes(bytes, 0) if *bytes == *b"rest"));
         assert_eq!(flow.next(false, false), Step::End);
-        flow.finish();
+        flow.deliver();
         assert_eq!(flow.next(true, true), Step::Over);
+        assert!(flow.is_over() && flow.is_delivered());
     }
 
     #[test]

@@ -10,8 +10,11 @@ use super::{
 };
 use crate::{outcome::Outcome, proxy_protocol::Header};
 
-/// Most bytes that one direction reads before others have their turn.
-const SHARE: usize = 1 << 20;
+/// Most bytes that are read in one round, by all that are ready together.
+const ROUND: usize = 8 << 20;
+/// Most and least bytes that one direction reads before others have their turn.
+const LARGEST_SHARE: usize = 1 << 20;
+const SMALLEST_SHARE: usize = 64 * 1024;
 
 /// A connection that is older than this lasts.
 const LASTING: Duration = Duration::from_secs(1);
@@ -60,6 +63,7 @@ pub fn begin(
     if connection.client.register(&context.epoll, Token::Client(key), false).is_err() {
         return Next::End(Outcome::OutOfResources);
     }
+    connection.admission.release_kept();
     connection.stage = Stage::Relaying { settled: false };
     connection.active = context.now;
     context.wheel.set(key.index, context.now + LASTING);
@@ -87,6 +91,12 @@ pub fn resume(connection: &mut Connection, key: Key, context: &mut Context) -> N
     } else {
         Outcome::Completed
     })
+}
+
+/// How much one direction may read in a round in which `ready` events came: who waits for an answer
+/// shares a round with many who move bulk data.
+pub fn share(ready: usize) -> usize {
+    (ROUND / ready.max(1)).clamp(SMALLEST_SHARE, LARGEST_SHARE)
 }
 
 /// Gives one direction its turn, and does what that calls for.
@@ -119,22 +129,28 @@ fn advance(
             .watch_for_writing(&context.epoll, sink_token)
             .map_err(|_| Outcome::OutOfResources)?,
         Turn::Share => context.come_back(key, queued),
+        // A write has had the error that is behind this end.
+        Turn::End if source.broken => flow.lose(),
         Turn::End => {
-            flow.finish();
+            flow.deliver();
             // If the other direction is over too, closing says the same.
             if !other.is_over() {
                 sink.shut();
+                // An end is a sign of life: patience with the other half counts from here.
+                connection.active = context.now;
                 context.wheel.set(key.index, context.now + LASTING);
             }
         }
         Turn::SourceBroken => return Err(lost),
         Turn::SinkBroken => {
             // What it said before it broke is still passed on; reading ends with its error.
-            flow.finish();
+            flow.lose();
             sink.broken = true;
             sink.readable = true;
             if !other.is_over() {
                 context.come_back(key, queued);
+                connection.active = context.now;
+                context.wheel.set(key.index, context.now + LASTING);
             }
         }
     }
@@ -147,7 +163,7 @@ fn take_turn(
     sink: &mut Socket,
     context: &mut Context,
 ) -> Turn {
-    let mut share = SHARE;
+    let mut share = context.round.share;
     loop {
         let stop = match flow.next(source.readable, sink.writable) {
             Step::AwaitSource | Step::Over => Some(Turn::Idle),
@@ -175,6 +191,7 @@ fn forward(
     context: &mut Context,
 ) -> (usize, Option<Turn>) {
     if flow.is_busy()
+        && source.can_splice()
         && let Some(pipe) = context.pipes.take(context.now, &context.counters)
     {
         return splice(flow, source, sink, context, pipe);

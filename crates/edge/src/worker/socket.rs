@@ -17,6 +17,8 @@ use super::slab::Token;
 
 /// Silence after which the kernel asks whether the peer is still there.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(120);
+/// Between two such questions; one may get lost. The user timeout ends them.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 
 /// What a socket is watched for from the start. Writing is added when it is first waited for.
 const WATCHED: EventFlags =
@@ -33,8 +35,8 @@ pub struct Socket {
     pub writable: bool,
     /// The peer has ended its direction; what it sent before may still have to be read.
     ended: bool,
-    /// Urgent data came by: short reads no longer mean that nothing is left.
-    urgent: bool,
+    /// Short reads no longer mean that nothing is left: urgent data, or an error, may come between.
+    interrupted: bool,
     /// The peer reset the connection, or is gone.
     pub broken: bool,
     registered: bool,
@@ -85,7 +87,7 @@ impl Socket {
             readable: false,
             writable: true,
             ended: false,
-            urgent: false,
+            interrupted: false,
             broken: false,
             registered: false,
             watched_for_writing: false,
@@ -126,8 +128,15 @@ impl Socket {
         if flags.intersects(WATCHED | EventFlags::ERR | EventFlags::HUP) {
             self.readable = true;
         }
-        self.ended |= flags.contains(EventFlags::RDHUP);
-        self.urgent |= flags.contains(EventFlags::PRI);
+        // A reset says "ended" too, and is told from an end only by reading up to its error.
+        self.ended |= flags.contains(EventFlags::RDHUP) && !flags.contains(EventFlags::ERR);
+        self.interrupted |= flags.intersects(EventFlags::PRI | EventFlags::ERR);
+    }
+
+    /// Whether bytes can be moved past this type: a splice stops at urgent data, and a read
+    /// does not.
+    pub fn can_splice(&self) -> bool {
+        !self.interrupted
     }
 
     /// Reads into `buffer`.
@@ -137,8 +146,8 @@ impl Socket {
             Ok((0, _)) => self.read_end(),
             Ok((count, _)) => {
                 // Edge-triggered: a read that leaves room has emptied the socket, and what comes
-                // later is an event of its own. Only urgent data ends a read before that.
-                if count < room && !self.urgent {
+                // later is an event of its own. Only an interruption ends a read before that.
+                if count < room && !self.interrupted {
                     self.readable = false;
                 }
                 Read::Bytes(count)
@@ -296,8 +305,11 @@ pub fn prepare_listener(listener: &OwnedFd, user_timeout: Duration) -> Result<()
 }
 
 fn set_lasting_options(socket: &OwnedFd, user_timeout: Duration) -> Result<()> {
-    let millis = u32::try_from(user_timeout.as_millis()).unwrap_or(u32::MAX);
+    // The kernel takes a signed number.
+    let most = i32::MAX.unsigned_abs();
+    let millis = u32::try_from(user_timeout.as_millis()).unwrap_or(most).min(most);
     sockopt::set_tcp_user_timeout(socket, millis)?;
     sockopt::set_tcp_keepidle(socket, KEEPALIVE_AFTER)?;
+    sockopt::set_tcp_keepintvl(socket, KEEPALIVE_EVERY)?;
     sockopt::set_socket_keepalive(socket, true)
 }

@@ -24,6 +24,10 @@ impl EventLoop {
         let manner = farewell::manner(connection.kind, outcome);
         let next = match manner {
             _ if said => Next::End(outcome),
+            // It has broken off for the backend only.
+            Manner::Reset if outcome == Outcome::BackendReset && connection.down.is_delivered() => {
+                farewell::linger(connection, key, &mut self.context, outcome)
+            }
             Manner::Alert(description) => {
                 let words = farewell::alert(description);
                 farewell::begin(connection, key, &mut self.context, outcome, &words)
@@ -43,11 +47,14 @@ impl EventLoop {
         let Some(mut connection) = self.connections.remove(key) else { return };
         let context = &mut self.context;
         context.wheel.cancel(key.index);
-        if reset {
+        // A reset would take back what the kernel still has of a stream that was passed on whole.
+        if reset && !connection.down.is_delivered() {
             connection.client.reset_on_close();
-            if let Some(backend) = &connection.backend {
-                backend.reset_on_close();
-            }
+        }
+        if let Some(backend) = connection.backend.as_ref().filter(|_| reset)
+            && !connection.up.is_delivered()
+        {
+            backend.reset_on_close();
         }
         for flow in [&mut connection.up, &mut connection.down] {
             if let Held::Pipe(pipe) = flow.take_held() {

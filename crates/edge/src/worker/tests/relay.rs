@@ -162,6 +162,42 @@ fn a_reset_of_the_backend_is_passed_on_after_what_it_said() {
 }
 
 #[test]
+fn a_reset_behind_unread_data_is_no_end() {
+    let mut edge = Edge::start(copying());
+    let (mut client, mut server, _) = joined(&edge);
+    // The edge has what it could not pass on, and behind it the kernel more of it and the reset.
+    fill(&mut server);
+    reset(server);
+    expect_reset(&mut client);
+    assert_eq!(edge.only_record().outcome, Outcome::BackendReset);
+}
+
+#[test]
+fn a_complete_answer_arrives_although_the_backend_resets_afterwards() {
+    let mut edge = Edge::start(Setup::default());
+    let (listener, address) = backend();
+    let route = edge.serve("foo.example", &[address]);
+    let mut client = edge.connect();
+    client.write_all(&hello("foo.example")).expect("hello");
+    let mut server = accept(&listener);
+    read_exactly(&mut server, hello("foo.example").len());
+    let answer = random_bytes(10, 1_000_000);
+    server.write_all(&answer).expect("answer");
+    server.shutdown(Shutdown::Write).expect("end");
+    eventually("the answer's way through the edge", || {
+        edge.workers.counters().map(|counters| counters.bytes_down.get()).sum::<u64>() == 1_000_000
+    });
+    reset(server);
+    // What the client says to the end is what the backend has no ear for any more.
+    client.write_all(b"one more").expect("taken");
+    eventually("the end of the backend's part", || route.backends()[0].connections() == 0);
+    client.write_all(b"and more").expect("taken, too");
+    assert_same(&read_all(&mut client), &answer);
+    drop(client);
+    assert_eq!(edge.only_record().outcome, Outcome::BackendReset);
+}
+
+#[test]
 fn a_reset_of_the_client_is_passed_on() {
     let mut edge = Edge::start(Setup::default());
     let (client, mut server, first) = joined(&edge);
@@ -286,6 +322,41 @@ fn a_half_closed_connection_has_less_patience() {
     read_all(&mut server);
     assert_eq!(edge.only_record().outcome, Outcome::HalfCloseTimeout);
     assert_eq!(edge.ended(Metric::HalfCloseTimeout), 1);
+}
+
+#[test]
+fn patience_with_a_half_closed_connection_counts_from_the_close() {
+    let half_close_timeout = Duration::from_secs(3);
+    let settings = Settings { half_close_timeout, ..Settings::default() };
+    let mut edge = Edge::start(Setup { settings, ..Setup::default() });
+    let (mut client, mut server, _) = joined(&edge);
+    thread::sleep(half_close_timeout);
+    client.shutdown(Shutdown::Write).expect("end");
+    read_all(&mut server);
+    thread::sleep(half_close_timeout / 2);
+    server.write_all(b"the answer took its time").expect("answer");
+    drop(server);
+    assert_eq!(read_all(&mut client), b"the answer took its time");
+    assert_eq!(edge.only_record().outcome, Outcome::Completed);
+}
+
+#[test]
+fn urgent_data_in_a_busy_flow_does_not_stall_it() {
+    let edge = Edge::start(Setup::default());
+    let (mut client, mut server, first) = joined(&edge);
+    read_exactly(&mut server, first.len());
+    let bulk = random_bytes(12, 4_000_000);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            client.write_all(&bulk).expect("bulk");
+            rustix::net::send(&client, b"!", rustix::net::SendFlags::OOB).expect("urgent");
+            client.write_all(&bulk).expect("more");
+            client.shutdown(Shutdown::Write).expect("end");
+        });
+        let received = read_all(&mut server);
+        assert_same(&received[..bulk.len()], &bulk);
+        assert_same(&received[received.len() - bulk.len()..], &bulk);
+    });
 }
 
 #[test]
