@@ -19,7 +19,7 @@ use std::{
 #[cfg(test)]
 mod tests;
 
-/// Most bytes that all connections that are not routed yet may have kept together.
+/// Most bytes that all connections together may have kept that no backend has yet.
 const MOST_KEPT: usize = 256 << 20;
 
 /// Cells of one row; a power of two.
@@ -66,7 +66,7 @@ pub enum Limit {
     SourceConnections,
     /// [`LimitSettings::source_prereads`].
     SourcePrereads,
-    /// 256 MiB of what clients said that are not routed yet.
+    /// 256 MiB of what clients said and no backend has yet.
     KeptBytes,
     /// `max_connections` of the route.
     RouteConnections,
@@ -212,7 +212,7 @@ impl Admission {
         Ok(())
     }
 
-    /// Counts the bytes that are kept of what the connection said, until it is routed.
+    /// Counts the bytes that are kept of what the connection said, until a backend has them.
     pub fn keep(&mut self, bytes: usize) -> Result<(), Limit> {
         let bytes = u32::try_from(bytes).map_err(|_| Limit::KeptBytes)?;
         let more = bytes.saturating_sub(self.kept) as usize;
@@ -230,11 +230,17 @@ impl Admission {
     pub fn end_preread(&mut self) {
         if std::mem::replace(&mut self.preread, false) {
             self.limits.prereads.fetch_sub(1, Relaxed);
-            let kept = std::mem::take(&mut self.kept);
-            self.limits.kept.fetch_sub(kept as usize, Relaxed);
             if let Some(cells) = self.source {
                 self.limits.source_prereads.subtract(cells);
             }
+        }
+    }
+
+    /// Nothing is kept any more.
+    pub fn release_kept(&mut self) {
+        let kept = std::mem::take(&mut self.kept);
+        if kept > 0 {
+            self.limits.kept.fetch_sub(kept as usize, Relaxed);
         }
     }
 
@@ -251,6 +257,7 @@ impl Drop for Admission {
     fn drop(&mut self) {
         self.leave_source();
         self.end_preread();
+        self.release_kept();
         self.limits.connections.fetch_sub(1, Relaxed);
     }
 }
@@ -291,7 +298,7 @@ impl std::fmt::Display for Limit {
             Self::Prereads => "connections that are not routed yet",
             Self::SourceConnections => "connections of one source",
             Self::SourcePrereads => "connections of one source that are not routed yet",
-            Self::KeptBytes => "bytes kept of connections that are not routed yet",
+            Self::KeptBytes => "bytes kept that no backend has yet",
             Self::RouteConnections => "connections of the route",
         })
     }

@@ -56,7 +56,8 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// The same once one side has ended.
     pub half_close_timeout: Duration,
-    /// How long sent data may stay unacknowledged (RFC 5482); set on both sides.
+    /// How long sent data may stay unacknowledged, or unsent because the peer has no room for it
+    /// (RFC 5482); set on both sides.
     pub tcp_user_timeout: Duration,
     /// When a backend that fails is left alone.
     pub ejection: Ejection,
@@ -64,6 +65,8 @@ pub struct Settings {
     pub route_removed: RouteRemoved,
     /// Pipes that one worker may have; without one, data is copied. Two for each busy connection.
     pub pipes: usize,
+    /// Descriptors that the process may have. Before they are short, new connections wait.
+    pub descriptors: usize,
 }
 
 impl Default for Settings {
@@ -74,10 +77,11 @@ impl Default for Settings {
             connect_attempts: 3,
             idle_timeout: Duration::from_secs(3600),
             half_close_timeout: Duration::from_secs(60),
-            tcp_user_timeout: Duration::from_secs(30),
+            tcp_user_timeout: Duration::from_secs(300),
             ejection: Ejection::default(),
             route_removed: RouteRemoved::Keep,
             pipes: 256,
+            descriptors: usize::MAX,
         }
     }
 }

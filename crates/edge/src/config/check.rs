@@ -135,7 +135,7 @@ impl Default for WrittenTimeouts {
             connect: seconds(3),
             idle: seconds(3600),
             half_close: seconds(60),
-            tcp_user_timeout: seconds(30),
+            tcp_user_timeout: seconds(300),
         }
     }
 }

@@ -83,6 +83,8 @@ fn what_is_kept_is_limited_and_freed() {
     assert_eq!(first.keep(MOST_KEPT), Ok(()), "not counted twice");
     assert_eq!(second.keep(1), Err(Limit::KeptBytes));
     first.end_preread();
+    assert_eq!(second.keep(1), Err(Limit::KeptBytes), "until a backend has them");
+    first.release_kept();
     assert_eq!(second.keep(MOST_KEPT), Ok(()));
     drop(second);
     assert_eq!(limits.kept.load(Relaxed), 0);

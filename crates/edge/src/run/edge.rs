@@ -114,7 +114,7 @@ impl Edge {
         let signals = Signals::new().map_err(system("listen for signals"))?;
         let mut predecessor =
             Predecessor::from_environment().map_err(system("reach the process before"))?;
-        raise_descriptor_limit(config.limits.max_connections);
+        let descriptors = raise_descriptor_limit(config.limits.max_connections);
         let take_over = predecessor.is_some();
         let (feed, first) = Feed::open(&config.source, take_over).await?;
         let generation = Predecessor::generation();
@@ -123,7 +123,7 @@ impl Edge {
         let published = Arc::new(Published::default());
         let hashers = [RandomState::new(), RandomState::new()];
         let limits = Arc::new(Limits::new(settings::limits(&config.limits), hashers));
-        let settings = settings::workers(&config);
+        let settings = settings::workers(&config, descriptors);
         let (sender, records) = access::queue(ACCESS_QUEUE);
         let access_log = access_log::start(&config.access_log, records, Arc::new(SystemClock))?;
         let logged = access_log.is_some().then(|| sender.clone());

@@ -19,8 +19,8 @@ pub fn limits(config: &config::Limits) -> LimitSettings {
     }
 }
 
-/// What holds for all connections.
-pub fn workers(config: &EdgeConfig) -> Settings {
+/// What holds for all connections, with so many descriptors.
+pub fn workers(config: &EdgeConfig, descriptors: usize) -> Settings {
     Settings {
         preread_timeout: config.timeouts.hello,
         connect_timeout: config.timeouts.connect,
@@ -37,6 +37,7 @@ pub fn workers(config: &EdgeConfig) -> Settings {
             OnRemoved::Drain(time) => RouteRemoved::DrainFor(time),
             OnRemoved::Cut => RouteRemoved::Cut,
         },
+        descriptors,
         ..Settings::default()
     }
 }

@@ -28,9 +28,9 @@ impl Startup {
     }
 }
 
-/// Lets the process have as many descriptors as it may, and says so if that is too few for
-/// `connections`.
-pub fn raise_descriptor_limit(connections: u32) {
+/// Lets the process have as many descriptors as it may, which is returned, and says so if that is
+/// too few for `connections`.
+pub fn raise_descriptor_limit(connections: u32) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
@@ -45,4 +45,6 @@ pub fn raise_descriptor_limit(connections: u32) {
             "open files are limited to less than limits.max_connections needs; accepting will pause at the limit (LimitNOFILE=)"
         );
     }
+    let current = getrlimit(Resource::Nofile).current;
+    current.and_then(|current| usize::try_from(current).ok()).unwrap_or(usize::MAX)
 }

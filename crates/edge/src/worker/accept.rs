@@ -4,16 +4,21 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use rustix::{
     event::epoll::{self, EventFlags},
-    fd::OwnedFd,
+    fd::{AsRawFd, OwnedFd},
     io::{Errno, Result},
 };
 use sextant_model::Prefix;
 
 use super::{Listening, slab::Token, socket};
-use crate::{counters::Counters, timer::Moment};
+use crate::timer::Moment;
 
 /// Most connections that are accepted from one socket before others have their turn.
 const LARGEST_BATCH: u32 = 32;
+/// After so many a worker stands at the end of the queue of those who wait for the next. The kernel
+/// asks them in the order of their coming, and on a quiet edge the first is always free.
+const TURN: u32 = 16;
+/// Descriptors that accepting leaves to everything else.
+const SPARE_DESCRIPTORS: usize = 64;
 /// Pauses when the system has no descriptor or memory left, doubled each time in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -44,6 +49,8 @@ struct Accepting {
     place: Arc<Place>,
     /// How many connections to expect. To find none costs half as much as to accept one.
     batch: u32,
+    /// Accepted since the worker came to the end of the queue.
+    turn: u32,
     pause: Duration,
     /// It is not watched before then.
     paused_until: Option<Moment>,
@@ -95,8 +102,15 @@ impl Acceptor {
     fn add(&mut self, epoll: &OwnedFd, socket: Arc<OwnedFd>, place: Arc<Place>) {
         let number = self.next_number;
         self.next_number = self.next_number.wrapping_add(1) % (u32::MAX - 1);
-        let mut accepting =
-            Accepting { number, socket, place, batch: 1, pause: FIRST_PAUSE, paused_until: None };
+        let mut accepting = Accepting {
+            number,
+            socket,
+            place,
+            batch: 1,
+            turn: 0,
+            pause: FIRST_PAUSE,
+            paused_until: None,
+        };
         if let Err(error) = watch(epoll, &accepting) {
             let address = accepting.place.address;
             tracing::error!(%address, %error, "cannot watch a listening socket; trying again");
@@ -105,57 +119,48 @@ impl Acceptor {
         self.sockets.push(accepting);
     }
 
-    /// Accepts a batch from one socket. If the system has nothing left, the socket is not watched
-    /// for a while: connections wait in it, and workers do not spin.
+    /// Accepts a batch from one socket. If the system has nothing left, or a descriptor from
+    /// `ceiling` on was given out, the socket is not watched for a while: connections wait in it,
+    /// and workers do not spin.
     pub fn accept(
         &mut self,
         epoll: &OwnedFd,
         number: u32,
+        ceiling: usize,
         now: Moment,
-        counters: &Counters,
         accepted: &mut Vec<Accepted>,
     ) -> Batch {
         let Some(accepting) = self.sockets.iter_mut().find(|socket| socket.number == number) else {
             return Batch::Watched;
         };
-        for _ in 0..accepting.batch {
-            match socket::accept(&accepting.socket) {
-                Ok((fd, peer)) => {
-                    accepting.pause = FIRST_PAUSE;
-                    let Some(peer) = peer.map(unmapped) else { continue };
-                    let place = Arc::clone(&accepting.place);
-                    accepted.push(Accepted { fd, peer, place });
-                }
-                Err(Errno::AGAIN) => {
-                    accepting.batch = (accepting.batch / 2).max(1);
-                    return Batch::Watched;
-                }
-                // Of this one connection, not of the socket: accept(2) says to go on.
-                Err(
-                    Errno::INTR
-                    | Errno::CONNABORTED
-                    | Errno::PROTO
-                    | Errno::PERM
-                    | Errno::NETDOWN
-                    | Errno::NOPROTOOPT
-                    | Errno::HOSTDOWN
-                    | Errno::NONET
-                    | Errno::HOSTUNREACH
-                    | Errno::OPNOTSUPP
-                    | Errno::NETUNREACH,
-                ) => {}
-                Err(error) => {
-                    counters.accept_pauses.add(1);
-                    unwatch(epoll, accepting);
-                    accepting.paused_until = Some(now + accepting.pause);
-                    let pause = accepting.pause;
-                    accepting.pause = (pause * 2).min(LONGEST_PAUSE);
-                    self.warn(number, now, error, pause);
-                    return Batch::Paused;
-                }
+        let before = accepted.len();
+        let ended = accept_batch(accepting, ceiling, accepted);
+        let count = u32::try_from(accepted.len() - before).unwrap_or(u32::MAX);
+        match ended {
+            Ok(()) => accepting.batch = (accepting.batch + 1).min(LARGEST_BATCH),
+            Err(Errno::AGAIN) => accepting.batch = (accepting.batch / 2).max(1),
+            Err(error) => {
+                let pause = if count > 0 { FIRST_PAUSE } else { accepting.pause };
+                unwatch(epoll, accepting);
+                accepting.paused_until = Some(now + pause);
+                accepting.pause = (pause * 2).min(LONGEST_PAUSE);
+                self.warn(number, now, error, pause);
+                return Batch::Paused;
             }
         }
-        accepting.batch = (accepting.batch + 1).min(LARGEST_BATCH);
+        accepting.turn += count;
+        if count > 0 {
+            accepting.pause = FIRST_PAUSE;
+        }
+        if accepting.turn >= TURN {
+            accepting.turn = 0;
+            unwatch(epoll, accepting);
+            if let Err(error) = watch(epoll, accepting) {
+                accepting.paused_until = Some(now + FIRST_PAUSE);
+                self.warn(number, now, error, FIRST_PAUSE);
+                return Batch::Paused;
+            }
+        }
         Batch::Watched
     }
 
@@ -189,6 +194,46 @@ impl Acceptor {
         }
         next
     }
+}
+
+/// Accepts until the batch is full, nobody is left, or something is short.
+fn accept_batch(accepting: &Accepting, ceiling: usize, accepted: &mut Vec<Accepted>) -> Result<()> {
+    for _ in 0..accepting.batch {
+        match socket::accept(&accepting.socket) {
+            Ok((fd, peer)) => {
+                let is_last = usize::try_from(fd.as_raw_fd()).is_ok_and(|number| number >= ceiling);
+                if let Some(peer) = peer.map(unmapped) {
+                    accepted.push(Accepted { fd, peer, place: Arc::clone(&accepting.place) });
+                }
+                if is_last {
+                    return Err(Errno::MFILE);
+                }
+            }
+            // Of this one connection, not of the socket: accept(2) says to go on.
+            Err(
+                Errno::INTR
+                | Errno::CONNABORTED
+                | Errno::PROTO
+                | Errno::PERM
+                | Errno::NETDOWN
+                | Errno::NOPROTOOPT
+                | Errno::HOSTDOWN
+                | Errno::NONET
+                | Errno::HOSTUNREACH
+                | Errno::OPNOTSUPP
+                | Errno::NETUNREACH,
+            ) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The descriptor from which on a connection could not get the one for its backend: so many may
+/// there be, and so many connections have one already and need another. The system gives out the
+/// lowest that is free.
+pub fn ceiling(descriptors: usize, waiting: usize) -> usize {
+    descriptors.saturating_sub(waiting).saturating_sub(SPARE_DESCRIPTORS)
 }
 
 /// Of the workers that wait, one is woken for a connection.

@@ -60,6 +60,9 @@ pub fn begin(connection: &mut Connection, key: Key, context: &mut Context, first
             if connection.client.register(&context.epoll, Token::Client(key), false).is_err() {
                 return Next::End(Outcome::OutOfResources);
             }
+            if let Err(limit) = connection.admission.keep(first.len()) {
+                return Next::End(Outcome::OverLimit(limit));
+            }
             let dialling = Dialling { header, first: first.into(), tried };
             connection.stage = Stage::Dialling(Box::new(dialling));
             Next::Stay
@@ -224,11 +227,16 @@ fn note_failure(connection: &Connection, context: &Context) {
     }
 }
 
-/// Errors that say nothing of the backend.
+/// Errors that say nothing of the backend. No space: for more sockets to be watched.
 fn is_our_own_lack(error: Errno) -> bool {
     matches!(
         error,
-        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::ADDRNOTAVAIL
+        Errno::MFILE
+            | Errno::NFILE
+            | Errno::NOMEM
+            | Errno::NOBUFS
+            | Errno::NOSPC
+            | Errno::ADDRNOTAVAIL
     )
 }
 

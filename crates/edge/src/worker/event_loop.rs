@@ -24,7 +24,7 @@ use sextant_model::routing::table::ListenerKind;
 
 use super::{
     Settings,
-    accept::{Accepted, Acceptor, Batch, unmapped},
+    accept::{Accepted, Acceptor, Batch, ceiling, unmapped},
     connection::{Connection, Context, Next, Round, Stage},
     flow::{self, Flow},
     intake,
@@ -128,6 +128,7 @@ impl EventLoop {
         while !self.is_over() {
             self.wait(&mut events);
             self.beat();
+            self.context.round.share = relay::share(events.len() + self.context.again.len());
             for event in events.drain(..) {
                 let Event { flags, data, .. } = event;
                 self.on_event(Token::from(data), flags);
@@ -221,9 +222,11 @@ impl EventLoop {
     }
 
     fn accept(&mut self, number: u32) {
-        let Context { epoll, now, counters, .. } = &self.context;
+        let Context { epoll, now, counters, settings, limits, .. } = &self.context;
         let mut accepted = std::mem::take(&mut self.accepted);
-        if self.acceptor.accept(epoll, number, *now, counters, &mut accepted) == Batch::Paused {
+        let ceiling = ceiling(settings.descriptors, limits.prereads());
+        if self.acceptor.accept(epoll, number, ceiling, *now, &mut accepted) == Batch::Paused {
+            counters.accept_pauses.add(1);
             self.accept_again = self.acceptor.resume(epoll, *now);
         }
         for one in accepted.drain(..) {

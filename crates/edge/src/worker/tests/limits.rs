@@ -14,6 +14,7 @@ use super::edge::{Edge, Setup, echo, eventually, hello, read_exactly, routed};
 use crate::{
     limits::{Limit, LimitSettings},
     outcome::{Metric, Outcome},
+    worker::Settings,
 };
 
 fn limited(limits: LimitSettings) -> Edge {
@@ -86,6 +87,33 @@ fn connections_of_a_route_are_limited() {
     drop(client);
     eventually("room", || edge.workers.connections() == 1);
     served(&edge);
+}
+
+#[test]
+fn connections_wait_before_the_descriptors_for_their_backends_are_short() {
+    let free = std::fs::File::open("/dev/null").expect("a descriptor").as_raw_fd();
+    let descriptors = usize::try_from(free).expect("a number") + 150;
+    let settings = Settings { descriptors, ..Settings::default() };
+    let edge = Edge::start(Setup { settings, ..Setup::default() });
+    edge.serve("foo.example", &[echo("foo")]);
+    // Each takes a descriptor here, and two of the edge and one of the backend when it is served.
+    let mut silent: Vec<_> = (0..60).map(|_| edge.connect()).collect();
+    let pauses = || edge.workers.counters().map(|c| c.accept_pauses.get()).sum::<u64>();
+    eventually("a pause", || pauses() > 0);
+    assert!(edge.limits.prereads() < 60);
+    for mut client in silent.drain(..) {
+        client.write_all(&hello("foo.example")).expect("hello");
+        assert_eq!(read_exactly(&mut client, 3), b"foo");
+    }
+    assert_eq!(edge.ended(Metric::OutOfResources), 0);
+}
+
+#[test]
+fn workers_of_a_quiet_edge_share_the_connections() {
+    let edge = limited(LimitSettings::default());
+    let _clients: Vec<_> = (0..128).map(|_| served(&edge)).collect();
+    let accepted: Vec<_> = edge.workers.counters().map(|c| c.accepted.get()).collect();
+    assert!(accepted.iter().all(|count| *count >= 32), "{accepted:?}");
 }
 
 const CHILD: &str = "worker::tests::limits::child_without_descriptors";
