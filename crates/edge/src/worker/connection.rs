@@ -137,6 +137,8 @@ pub struct Round {
     pub share: usize,
     /// A busy flow moved bytes.
     pub busy: bool,
+    /// Somebody had less than there is.
+    pub hungry: bool,
     /// Something else happened, and whoever it concerns may be waiting for it.
     pub prompt: bool,
 }

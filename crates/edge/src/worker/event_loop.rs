@@ -154,10 +154,7 @@ impl EventLoop {
         let round = std::mem::take(&mut self.context.round);
         if round.prompt {
             self.awake_until = self.context.now + AWAKE;
-        } else if round.busy
-            && self.context.again.is_empty()
-            && self.context.now >= self.awake_until
-        {
+        } else if round.busy && !round.hungry && self.context.now >= self.awake_until {
             std::thread::sleep(NAP);
         }
     }

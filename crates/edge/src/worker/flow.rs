@@ -133,6 +133,11 @@ impl Flow {
         self.held = Held::Pipe(pipe);
     }
 
+    /// Whether the sink had no room for something.
+    pub fn is_held(&self) -> bool {
+        !matches!(self.held, Held::Nothing)
+    }
+
     /// Takes what is held, to write it and keep the rest again.
     pub fn take_held(&mut self) -> Held {
         std::mem::replace(&mut self.held, Held::Nothing)
