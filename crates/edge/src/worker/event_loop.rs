@@ -226,6 +226,10 @@ impl EventLoop {
         if self.acceptor.accept(epoll, number, *now, counters, &mut accepted) == Batch::Paused {
             self.accept_again = self.acceptor.resume(epoll, *now);
         }
+        self.begin_all(accepted);
+    }
+
+    fn begin_all(&mut self, mut accepted: Vec<Accepted>) {
         for one in accepted.drain(..) {
             self.begin(one);
         }
