@@ -53,8 +53,8 @@ impl Inherited {
         self.0.remove(&socket)
     }
 
-    /// Closes what nobody has asked for, and says which these were.
-    pub fn close_rest(&mut self) -> Vec<Socket> {
-        std::mem::take(&mut self.0).into_keys().collect()
+    /// What nobody has asked for yet.
+    pub fn rest(&self) -> impl Iterator<Item = (&Socket, &TcpListener)> {
+        self.0.iter()
     }
 }

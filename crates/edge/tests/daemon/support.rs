@@ -13,7 +13,7 @@ pub use port::Port;
 pub use service_manager::ServiceManager;
 
 /// A raw route.
-pub fn raw(listen: &Port, backend: &Backend) -> String {
+pub fn raw(listen: impl std::fmt::Display, backend: &Backend) -> String {
     format!("[[routes]]\nlisten = \"{listen}\"\nbackends = [\"{}\"]\n", backend.address)
 }
 
