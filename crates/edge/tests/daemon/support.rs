@@ -3,12 +3,14 @@
 mod backend;
 mod edge;
 mod load;
+mod next_program;
 mod port;
 mod service_manager;
 
 pub use backend::{Backend, talk, talk_on};
 pub use edge::{Edge, Start, eventually};
 pub use load::Load;
+pub use next_program::NextProgram;
 pub use port::Port;
 pub use service_manager::ServiceManager;
 
