@@ -35,8 +35,8 @@ pub struct Sockets {
     open: BTreeMap<Socket, Arc<OwnedFd>>,
     failed: BTreeMap<Socket, Failure>,
     inherited: Inherited,
-    /// All that was inherited.
-    passed: BTreeSet<Socket>,
+    /// Sockets of socket units listen for ever: nothing can take their place.
+    units: BTreeSet<Socket>,
     dual: bool,
     store: Store,
     /// What the store was given.
@@ -56,7 +56,7 @@ impl Sockets {
             stand_ins: BTreeSet::new(),
             open: BTreeMap::new(),
             failed: BTreeMap::new(),
-            passed: inherited.rest().map(|(socket, _)| *socket).collect(),
+            units: inherited.units().clone(),
             inherited,
             dual,
             store,
@@ -130,7 +130,7 @@ impl Sockets {
     fn open_new(&self, socket: &Socket) -> io::Result<OwnedFd> {
         let overlap = self.open.iter().filter(|(open, _)| open.overlaps(socket));
         let others: Vec<&OwnedFd> = overlap.map(|(_, fd)| &**fd).collect();
-        if others.is_empty() {
+        if others.is_empty() || self.units.iter().any(|unit| unit.overlaps(socket)) {
             return socket.open(&self.settings);
         }
         if self.shared {
@@ -145,7 +145,7 @@ impl Sockets {
         let pause = before.map_or(FIRST_PAUSE, |failure| (failure.pause * 2).min(LONGEST_PAUSE));
         let mut reason = error.to_string();
         if error.kind() == io::ErrorKind::AddrInUse {
-            reason.push_str(self.other_family(&socket).unwrap_or_default());
+            reason.push_str(self.unit_in_the_way(&socket).unwrap_or_default());
         }
         // The first attempts may only be too early.
         if pause >= FIRST_PAUSE * 8 && pause < FIRST_PAUSE * 16 {
@@ -155,13 +155,14 @@ impl Sockets {
     }
 
     /// What a socket unit has to do with it that `socket` cannot be opened.
-    fn other_family(&self, socket: &Socket) -> Option<&'static str> {
-        let other = Socket { dual: !socket.dual, ..*socket };
-        let passed = self.passed.contains(&other);
-        passed.then_some(if socket.dual {
-            "; the socket that was passed for it accepts IPv6 alone: set BindIPv6Only=both in its socket unit"
+    fn unit_in_the_way(&self, socket: &Socket) -> Option<&'static str> {
+        let unit = self.units.iter().find(|unit| unit.overlaps(socket))?;
+        Some(if unit.address != socket.address {
+            "; the socket unit listens on another address of the port: give it the one of the routes"
+        } else if socket.dual {
+            "; the socket unit accepts IPv6 alone: set BindIPv6Only=both there"
         } else {
-            "; the socket that was passed for it accepts IPv4 too: set BindIPv6Only=ipv6-only in its socket unit"
+            "; the socket unit accepts IPv4 too: set BindIPv6Only=ipv6-only there"
         })
     }
 

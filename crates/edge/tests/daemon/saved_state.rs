@@ -1,4 +1,3 @@
-use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::Signal;
 use sextant_edge::{
     listen::Socket,
@@ -17,7 +16,7 @@ use uuid::Uuid;
 
 use sextant_edge::hello::builder::HelloBuilder;
 
-use crate::support::{Backend, NextProgram, Port, Start, eventually, talk};
+use crate::support::{Backend, NextProgram, Port, Start, eventually, pass, talk};
 
 fn snapshot(port: &Port, backend: &Backend) -> RoutingSnapshot {
     let environment_id = EnvironmentId(Uuid::from_u128(1));
@@ -106,8 +105,7 @@ fn a_socket_unit_for_the_wrong_families_is_named_as_the_cause() {
     let socket = Socket { address: port.everywhere(), dual: true };
     let passed = socket.open(&Settings::default()).expect("opened");
     let mut start = saved(&port, &backend, "::");
-    let mapping = FdMapping { parent_fd: passed.try_clone().expect("copy"), child_fd: 3 };
-    start.command.env("LISTEN_FDS", "1").fd_mappings(vec![mapping]).expect("distinct");
+    pass(&passed, &mut start.command);
     let edge = start.start();
     eventually("the cause", || {
         let status = edge.status();

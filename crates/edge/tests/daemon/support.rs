@@ -12,7 +12,7 @@ pub use edge::{Edge, Start, eventually};
 pub use load::Load;
 pub use next_program::NextProgram;
 pub use port::Port;
-pub use service_manager::ServiceManager;
+pub use service_manager::{ServiceManager, pass};
 
 /// A raw route.
 pub fn raw(listen: impl std::fmt::Display, backend: &Backend) -> String {

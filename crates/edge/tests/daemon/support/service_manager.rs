@@ -100,6 +100,13 @@ impl ServiceManager {
     }
 }
 
+/// Passes the socket of a socket unit.
+pub fn pass(socket: &OwnedFd, command: &mut Command) {
+    let mapping = FdMapping { parent_fd: socket.try_clone().expect("copy"), child_fd: 3 };
+    command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", "edge.socket");
+    command.fd_mappings(vec![mapping]).expect("distinct");
+}
+
 impl Heard {
     fn take(&mut self, pid: Option<Pid>, message: String, fds: Vec<OwnedFd>) {
         let name = message.lines().find_map(|line| line.strip_prefix("FDNAME=")).map(str::to_owned);
