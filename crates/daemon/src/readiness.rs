@@ -1,9 +1,15 @@
 //! What the service manager is told (`sd_notify(3)`). Without one, nothing happens.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
 
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
+
+/// Whether another process is the daemon. Whatever this one says would be taken for that one's word.
+static HANDED_OVER: AtomicBool = AtomicBool::new(false);
 
 /// The daemon serves.
 pub fn ready(status: &str) {
@@ -28,9 +34,11 @@ pub fn status(text: &str) {
     tell(&[NotifyState::Status(text)]);
 }
 
-/// Another process is the daemon from now on.
+/// Another process is the daemon from now on. This one is not heard any more: neither its end nor
+/// its signs of life are those of the daemon.
 pub fn hand_over(pid: u32) {
-    tell(&[NotifyState::MainPid(pid)]);
+    HANDED_OVER.store(true, Relaxed);
+    send(&[NotifyState::MainPid(pid)]);
 }
 
 /// Feeds the watchdog as long as `alive` says so; a daemon that hangs is restarted by systemd.
@@ -55,6 +63,12 @@ fn watchdog_pause(timeout: Duration) -> Duration {
 }
 
 fn tell(states: &[NotifyState<'_>]) {
+    if !HANDED_OVER.load(Relaxed) {
+        send(states);
+    }
+}
+
+fn send(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "the service manager could not be told");
     }

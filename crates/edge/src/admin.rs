@@ -1,6 +1,10 @@
 //! Status, metrics and explanations over HTTP, for operators and their tools on this machine.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use http::StatusCode;
 use prometheus_client::registry::Registry;
@@ -25,13 +29,21 @@ const INDEX: &str = "\
 /// Where requests come in, if anywhere.
 #[derive(Debug)]
 pub struct Admin {
-    listener: Listener,
+    place: Place,
     /// A copy of the TCP socket, for the process after this one.
     socket: Option<std::net::TcpListener>,
 }
 
+#[derive(Debug)]
+enum Place {
+    Open(Listener),
+    /// The process before this one answers there as long as this one does not.
+    Path(PathBuf),
+}
+
 impl Admin {
-    /// Opens what `config` says, or takes it over.
+    /// Opens what `config` says. With `take_over`, what the process before has is taken over, but not
+    /// before [`Self::serve`].
     pub fn open(
         config: &config::Admin,
         inherited: &mut Inherited,
@@ -40,9 +52,13 @@ impl Admin {
         match config {
             config::Admin::Off => Ok(None),
             config::Admin::Path(path) => {
-                make_folder(path);
-                let listener = Listener::on_path(path, take_over)?;
-                Ok(Some(Self { listener, socket: None }))
+                let place = if take_over {
+                    Place::Path(path.clone())
+                } else {
+                    make_folder(path);
+                    Place::Open(Listener::on_path(path, false)?)
+                };
+                Ok(Some(Self { place, socket: None }))
             }
             config::Admin::Address(address) => {
                 let socket = match inherited.take_address(*address) {
@@ -50,7 +66,8 @@ impl Admin {
                     None => bind(*address)?,
                 };
                 let copy = socket.try_clone().ok();
-                Ok(Some(Self { listener: Listener::from_std(socket)?, socket: copy }))
+                let place = Place::Open(Listener::from_std(socket)?);
+                Ok(Some(Self { place, socket: copy }))
             }
         }
     }
@@ -65,11 +82,18 @@ impl Admin {
         self,
         shared: Arc<Shared>,
         stop: CancellationToken,
-    ) -> impl Future<Output = ()> + Send + 'static {
+    ) -> Result<impl Future<Output = ()> + Send + 'static, BindError> {
+        let listener = match self.place {
+            Place::Open(listener) => listener,
+            Place::Path(path) => {
+                make_folder(&path);
+                Listener::on_path(&path, true)?
+            }
+        };
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Collected::new(shared.clone())));
         let answer = move |path: &str, query: &str| answer(&shared, &registry, path, query);
-        self.listener.serve(answer, stop)
+        Ok(listener.serve(answer, stop))
     }
 }
 

@@ -5,7 +5,8 @@
 //!           the process before
 //! running   every socket is also given to the service manager's store (FDSTORE=1)
 //! SIGTERM   accept stops; what arrives waits in the sockets' queues for the next process
-//! SIGUSR2   the next process is started with the sockets; when it is ready, this one drains
+//! SIGUSR2   the next process is started with the sockets; until it is ready, and this one drains,
+//!           neither changes what is in the store
 //! ```
 
 mod inherited;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::net::sockopt;
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockRef, Type};
 
 use crate::worker::{Settings, prepare_listener};
 
@@ -29,28 +29,77 @@ pub struct Socket {
 ///
 /// With `dual`, `[::]` accepts IPv4 unless somebody asks for `0.0.0.0` on the same port.
 pub fn wanted(listens: &BTreeSet<SocketAddr>, dual: bool) -> BTreeSet<Socket> {
-    let has = |ip: IpAddr, port| listens.contains(&SocketAddr::new(ip, port));
-    let v4 = |port| has(Ipv4Addr::UNSPECIFIED.into(), port);
-    let v6 = |port| has(Ipv6Addr::UNSPECIFIED.into(), port);
-    let covered = |listen: &SocketAddr| match listen.ip() {
-        ip if ip.is_unspecified() => false,
-        IpAddr::V4(_) => v4(listen.port()) || (dual && v6(listen.port())),
-        IpAddr::V6(_) => v6(listen.port()),
-    };
+    let sockets = sockets(listens, dual);
+    sockets.iter().filter(|socket| !is_covered(socket, &sockets)).copied().collect()
+}
+
+/// The sockets on particular addresses that can serve routes there while the general one, which
+/// should, cannot be opened.
+pub fn stand_ins(listens: &BTreeSet<SocketAddr>, dual: bool) -> BTreeSet<Socket> {
+    let sockets = sockets(listens, dual);
+    sockets.iter().filter(|socket| is_covered(socket, &sockets)).copied().collect()
+}
+
+fn sockets(listens: &BTreeSet<SocketAddr>, dual: bool) -> BTreeSet<Socket> {
+    let v4 = |port| listens.contains(&SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port));
     let socket = |&address: &SocketAddr| Socket {
         address,
         dual: dual && address.ip() == Ipv6Addr::UNSPECIFIED && !v4(address.port()),
     };
-    listens.iter().filter(|listen| !covered(listen)).map(socket).collect()
+    listens.iter().map(socket).collect()
+}
+
+fn is_covered(socket: &Socket, sockets: &BTreeSet<Socket>) -> bool {
+    let general = |ip: IpAddr, dual| Socket { address: (ip, socket.address.port()).into(), dual };
+    let v6 = Ipv6Addr::UNSPECIFIED.into();
+    let general =
+        [general(Ipv4Addr::UNSPECIFIED.into(), false), general(v6, false), general(v6, true)];
+    general.iter().any(|general| general.covers(socket) && sockets.contains(general))
 }
 
 impl Socket {
+    /// Whether what arrives at `other` would arrive here if that was not open.
+    pub fn covers(&self, other: &Self) -> bool {
+        let families = match (self.address.ip(), other.address.ip()) {
+            (IpAddr::V6(_), IpAddr::V4(_)) => self.dual,
+            (ours, theirs) => ours.is_ipv6() == theirs.is_ipv6(),
+        };
+        self != other
+            && self.address.port() == other.address.port()
+            && self.address.ip().is_unspecified()
+            && families
+    }
+
+    /// Whether the kernel refuses to have both, unless it is told otherwise.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.covers(other) || other.covers(self)
+    }
+
     /// Opens it.
     pub fn open(&self, settings: &Settings) -> io::Result<OwnedFd> {
+        self.open_with(false, settings)
+    }
+
+    /// Opens it while `others`, which overlap it, still listen (ADR 0008).
+    pub fn open_beside(&self, others: &[&OwnedFd], settings: &Settings) -> io::Result<OwnedFd> {
+        let tolerate = |tolerated| {
+            let mut others = others.iter();
+            others.try_for_each(|other| SockRef::from(*other).set_reuse_port(tolerated))
+        };
+        let opened = tolerate(true).and_then(|()| self.open_with(true, settings));
+        // From here on they are as exclusive as any.
+        tolerate(false)?;
+        let opened = opened?;
+        SockRef::from(&opened).set_reuse_port(false)?;
+        Ok(opened)
+    }
+
+    fn open_with(&self, reuse_port: bool, settings: &Settings) -> io::Result<OwnedFd> {
         let domain = Domain::for_address(self.address);
         let kind = Type::STREAM.nonblocking().cloexec();
         let socket = socket2::Socket::new(domain, kind, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
+        socket.set_reuse_port(reuse_port)?;
         let particular = !self.address.ip().is_unspecified();
         // An address may come to the machine after the route that names it.
         if self.address.is_ipv6() {
@@ -121,6 +170,42 @@ mod tests {
     fn who_asks_for_all_of_ipv4_gets_a_socket_for_it() {
         let both = [("0.0.0.0:443".into(), false), ("[::]:443".into(), false)];
         assert_eq!(sockets(&["[::]:443", "0.0.0.0:443", "192.0.2.1:443"], true), both);
+    }
+
+    #[test]
+    fn particular_sockets_stand_in_for_a_general_one() {
+        let listens = ["[::]:443", "[2001:db8::1]:443", "192.0.2.1:443", "[2001:db8::1]:80"];
+        let listens = listens.iter().map(|text| text.parse().expect("address")).collect();
+        let addresses = |dual| {
+            let found = stand_ins(&listens, dual).into_iter();
+            found.map(|socket| socket.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(addresses(true), ["192.0.2.1:443", "[2001:db8::1]:443"]);
+        assert_eq!(addresses(false), ["[2001:db8::1]:443"]);
+    }
+
+    #[test]
+    fn sockets_that_overlap_can_be_exchanged_without_a_pause() {
+        let at = |address: SocketAddr, dual| Socket { address, dual };
+        let settings = Settings::default();
+        let any = at("[::1]:0".parse().expect("address"), false);
+        let particular = TcpListener::from(any.open(&settings).expect("opened"));
+        let address = particular.local_addr().expect("address");
+        let particular = (at(address, false), OwnedFd::from(particular));
+        let unspecified = |dual| at((Ipv6Addr::UNSPECIFIED, address.port()).into(), dual);
+        let v4 = at((Ipv4Addr::UNSPECIFIED, address.port()).into(), false);
+        let exchange = |old: &(Socket, OwnedFd), new: Socket| {
+            assert!(old.0.overlaps(&new) && new.overlaps(&old.0));
+            assert!(new.open(&settings).is_err(), "{new} overlaps {}", old.0);
+            (new, new.open_beside(&[&old.1], &settings).expect("opened"))
+        };
+        let dual = exchange(&particular, unspecified(true));
+        drop(particular);
+        let v4 = exchange(&dual, v4);
+        let v6 = exchange(&dual, unspecified(false));
+        drop(dual);
+        assert!(!v4.0.overlaps(&v6.0));
+        let _particular = exchange(&v6, at(address, false));
     }
 
     #[test]

@@ -10,7 +10,13 @@ mod pool;
 mod routes;
 mod sockets;
 
-use std::{collections::BTreeMap, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    os::fd::{BorrowedFd, OwnedFd},
+    sync::Arc,
+    time::Instant,
+};
 
 use sextant_model::Prefix;
 
@@ -69,7 +75,7 @@ impl Publisher {
             workers: parts.workers,
             watches: parts.watches,
             routes: Routes::default(),
-            sockets: Sockets::new(parts.inherited, parts.store, parts.settings),
+            sockets: Sockets::new(parts.inherited, parts.dual, parts.store, parts.settings),
             dual: parts.dual,
             proxy_protocol_from: parts.proxy_protocol_from,
             accept_proxy_from: BTreeMap::new(),
@@ -99,7 +105,9 @@ impl Publisher {
             }
         }
         if applied.listens {
-            self.sockets.aim(listen::wanted(&self.routes.listens(), self.dual));
+            let listens = self.routes.listens();
+            let stand_ins = listen::stand_ins(&listens, self.dual);
+            self.sockets.aim(listen::wanted(&listens, self.dual), stand_ins);
             self.sockets.open_wanted(Instant::now());
         }
         self.published.store(Arc::new(Snapshot { revision, table: self.routes.table() }));
@@ -128,12 +136,22 @@ impl Publisher {
 
     /// Closes what was inherited and is not needed. Call once the routes are known.
     pub fn close_inherited(&mut self) {
-        self.sockets.close_inherited();
+        if self.sockets.close_inherited() {
+            self.set_listeners();
+        }
+    }
+
+    /// Says whether another process of this edge has the sockets too, until it is clear which of the
+    /// two goes on.
+    pub fn share(&mut self, shared: bool) {
+        self.sockets.share(shared, Instant::now());
+        self.retry();
     }
 
     /// Tries again to open what could not be opened.
     pub fn retry(&mut self) {
         if self.sockets.open_wanted(Instant::now()) {
+            self.sockets.close_unwanted();
             self.set_listeners();
         }
     }
@@ -148,21 +166,26 @@ impl Publisher {
         self.sockets.open().iter()
     }
 
+    /// Every listening socket that there is, for the process after this one.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.sockets.descriptors()
+    }
+
     /// The listening sockets that cannot be opened, and why.
     pub fn failed_sockets(&self) -> impl Iterator<Item = (&Socket, &str)> {
         self.sockets.failed().iter().map(|(socket, failure)| (socket, failure.reason.as_str()))
     }
 
     fn set_listeners(&self) {
-        let listening = |(socket, fd): (&Socket, &Arc<OwnedFd>)| Listening {
+        let listening = |(socket, fd, general): (&Socket, &Arc<OwnedFd>, Socket)| Listening {
             socket: fd.clone(),
             address: socket.address,
             proxy_header_from: self
                 .accept_proxy_from
-                .get(&socket.address)
+                .get(&general.address)
                 .unwrap_or(&self.proxy_protocol_from)
                 .clone(),
         };
-        self.workers.set_listeners(self.sockets.open().iter().map(listening).collect());
+        self.workers.set_listeners(self.sockets.standing_in().map(listening).collect());
     }
 }

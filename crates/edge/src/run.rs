@@ -55,7 +55,7 @@ fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> RunError {
 /// Serves until it is told to stop, and drains. Must be called inside a tokio runtime.
 pub async fn run(config: EdgeConfig, startup: Startup) -> Result<(), RunError> {
     let mut edge = edge::Edge::start(config, startup).await?;
-    let end = edge.work().await;
+    let end = edge.work().await?;
     edge.finish(end).await;
     Ok(())
 }

@@ -47,7 +47,7 @@ impl Store {
 }
 
 /// Colons separate names in `LISTEN_FDNAMES`.
-fn name(socket: &Socket) -> String {
+pub fn name(socket: &Socket) -> String {
     let address = socket.address.to_string().replace(':', "_");
     if socket.dual { format!("{address}_dual") } else { address }
 }

@@ -1,7 +1,11 @@
 //! One [`Backend`] for each address and way of checking it, however many routes use it, for as long
 //! as one does: what is known of it survives changes of routes.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use sextant_model::routing::{HealthSource, ServedRoute};
 
@@ -13,6 +17,8 @@ type Key = (SocketAddr, Option<SocketAddr>);
 #[derive(Debug, Default)]
 pub struct Pool {
     backends: BTreeMap<Key, Entry>,
+    /// What somebody has stopped using since the last call of [`Pool::take_changes`].
+    released: BTreeSet<Key>,
     changes: Vec<Watch>,
 }
 
@@ -41,25 +47,31 @@ impl Pool {
         route.backends.iter().map(acquire).collect()
     }
 
-    /// The route does not use its backends any more.
+    /// The route does not use its backends any more. They are kept until the end of the change: a
+    /// route that moves gives them up and takes them again.
     pub fn release(&mut self, route: &ServedRoute) {
         for &address in &route.backends {
-            let target = target(address, route.health_source);
-            let key = (address, target);
+            let key = (address, target(address, route.health_source));
             let Some(entry) = self.backends.get_mut(&key) else { continue };
             entry.uses -= 1;
             if entry.uses == 0 {
-                if let Some(target) = target {
-                    let backend = entry.backend.clone();
-                    self.changes.push(Watch::End { target, backend });
-                }
-                self.backends.remove(&key);
+                self.released.insert(key);
             }
         }
     }
 
-    /// What has begun and ended since the last call, in order.
+    /// Ends a change: forgets the backends that nobody uses. What has begun and ended since the last
+    /// call, in order.
     pub fn take_changes(&mut self) -> Vec<Watch> {
+        for key in std::mem::take(&mut self.released) {
+            if self.backends.get(&key).is_none_or(|entry| entry.uses > 0) {
+                continue;
+            }
+            let Some(Entry { backend, .. }) = self.backends.remove(&key) else { continue };
+            if let (_, Some(target)) = key {
+                self.changes.push(Watch::End { target, backend });
+            }
+        }
         std::mem::take(&mut self.changes)
     }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use sextant_daemon::{clock::SystemClock, readiness, shutdown};
+use sextant_daemon::{clock::SystemClock, metrics::BindError, readiness, shutdown};
 use sextant_model::Cursor;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -71,8 +71,15 @@ pub struct Edge {
     store: Store,
     upgrader: Upgrader,
     upgrade: Option<JoinHandle<Result<Successor, UpgradeError>>>,
+    /// The process before this one, as long as it serves.
+    taking_over_from: Option<Predecessor>,
     /// Open as long as the process before this one drains.
     predecessor: Option<JoinHandle<()>>,
+    announced: bool,
+    /// As long as nobody is answered.
+    admin: Option<Admin>,
+    /// Cancelled when the next process answers.
+    answering: CancellationToken,
     admin_socket: Option<std::net::TcpListener>,
     pulse: Arc<Pulse>,
     signals: Signals,
@@ -108,14 +115,14 @@ enum Happening {
 }
 
 impl Edge {
-    /// Starts everything, and says that it is ready.
+    /// Starts everything, and says that it is ready. Who takes over says so when it knows its routes.
     pub async fn start(config: EdgeConfig, startup: Startup) -> Result<Self, RunError> {
         let Startup { mut inherited, store, upgrader } = startup;
         let signals = Signals::new().map_err(system("listen for signals"))?;
-        let mut predecessor =
+        let taking_over_from =
             Predecessor::from_environment().map_err(system("reach the process before"))?;
         let descriptors = raise_descriptor_limit(config.limits.max_connections);
-        let take_over = predecessor.is_some();
+        let take_over = taking_over_from.is_some();
         let (feed, first) = Feed::open(&config.source, take_over).await?;
         let generation = Predecessor::generation();
         let finished = CancellationToken::new();
@@ -130,19 +137,13 @@ impl Edge {
         let workers =
             Workers::start(config.workers.get(), settings.clone(), &published, &limits, logged);
         let workers = Arc::new(workers.map_err(system("start the workers"))?);
-        let admin = match Admin::open(&config.admin, &mut inherited, take_over) {
-            Ok(admin) => admin,
-            Err(error) if !config.admin_given => {
-                tracing::warn!(%error, "going on without; set admin to another place, or \"off\"");
-                None
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let admin = Admin::open(&config.admin, &mut inherited, take_over);
+        let admin = admin.or_else(|error| dispensable(error, &config))?;
         let admin_socket = match admin.as_ref().and_then(Admin::socket) {
             Some(socket) => Some(socket.try_clone().map_err(system("share a socket"))?),
             None => None,
         };
-        let publisher = Publisher::new(Parts {
+        let mut publisher = Publisher::new(Parts {
             published: published.clone(),
             workers: workers.clone(),
             watches: health::start(config.health, finished.clone()),
@@ -166,9 +167,7 @@ impl Edge {
             generation,
             started: Instant::now(),
         });
-        if let Some(admin) = admin {
-            tokio::spawn(admin.serve(shared.clone(), finished.clone()));
-        }
+        publisher.share(take_over);
         let mut edge = Self {
             feed,
             config,
@@ -180,7 +179,11 @@ impl Edge {
             store,
             upgrader,
             upgrade: None,
+            taking_over_from,
             predecessor: None,
+            announced: false,
+            admin,
+            answering: finished.child_token(),
             admin_socket,
             pulse: Arc::new(Pulse::new()),
             signals,
@@ -190,16 +193,40 @@ impl Edge {
             First::File(file) => edge.take_file(file),
             First::State(change) => edge.take_change(change),
         }
-        edge.announce(predecessor.as_mut()).await;
-        edge.predecessor = predecessor.map(|predecessor| tokio::spawn(predecessor.gone()));
+        edge.announce_in_time().await?;
+        if !edge.announced {
+            tracing::warn!(
+                "no routes are known; the process before this one serves until they are"
+            );
+        }
         Ok(edge)
     }
 
-    async fn announce(&mut self, predecessor: Option<&mut Predecessor>) {
-        if let Some(predecessor) = predecessor
-            && let Err(error) = predecessor.say_ready().await
-        {
-            tracing::warn!(%error, "the process before this one does not hear; going on");
+    /// Says that it is ready, once. The process before this one stops serving then: it may not as
+    /// long as this one does not know what to serve.
+    async fn announce_in_time(&mut self) -> Result<(), RunError> {
+        let waits = self.taking_over_from.is_some() && !self.feed.knows_routes();
+        if !self.announced && !waits {
+            self.announced = true;
+            self.announce().await?;
+        }
+        Ok(())
+    }
+
+    async fn announce(&mut self) -> Result<(), RunError> {
+        if let Some(admin) = self.admin.take() {
+            match admin.serve(self.shared.clone(), self.answering.clone()) {
+                Ok(serving) => drop(tokio::spawn(serving)),
+                Err(error) => drop(dispensable(error, &self.config)?),
+            }
+        }
+        if let Some(mut predecessor) = self.taking_over_from.take() {
+            if let Err(error) = predecessor.say_ready().await {
+                tracing::warn!(%error, "the process before this one does not hear; going on");
+            }
+            self.predecessor = Some(tokio::spawn(predecessor.gone()));
+            self.publisher.share(false);
+            self.note_situation();
         }
         let (pulse, shared) = (self.pulse.clone(), self.shared.clone());
         let alive = move || is_alive(&pulse, &shared, Moment::now());
@@ -207,14 +234,15 @@ impl Edge {
         let routes = self.shared.published.load().table.len();
         readiness::ready(&format!("{routes} routes"));
         tracing::info!(version = env!("CARGO_PKG_VERSION"), routes, "ready");
+        Ok(())
     }
 
     /// Serves until the end.
-    pub async fn work(&mut self) -> End {
+    pub async fn work(&mut self) -> Result<End, RunError> {
         loop {
             self.pulse.beat();
             match self.next().await {
-                Happening::Stop => return End::Stopped,
+                Happening::Stop => return Ok(End::Stopped),
                 Happening::Reload => {
                     if let Some(log) = &self.shared.access_log {
                         log.reopen();
@@ -227,9 +255,10 @@ impl Edge {
                 Happening::Fed(Fed::FileChanged) => self.reload().await,
                 Happening::Fed(Fed::News(news)) => self.take_news(news),
                 Happening::Upgrade => self.begin_upgrade(),
-                Happening::Upgraded(Ok(successor)) => return End::HandedOver(successor),
+                Happening::Upgraded(Ok(successor)) => return Ok(End::HandedOver(successor)),
                 Happening::Upgraded(Err(error)) => {
                     tracing::error!(%error, "the upgrade failed; this process goes on");
+                    self.publisher.share(false);
                     self.note_problem(Some(format!("upgrade failed: {error}")));
                 }
                 Happening::Retry => {
@@ -238,6 +267,7 @@ impl Edge {
                 }
                 Happening::Tick => self.tell_status(),
             }
+            self.announce_in_time().await?;
         }
     }
 
@@ -355,6 +385,10 @@ impl Edge {
             tracing::warn!("an upgrade is under way already");
             return;
         }
+        if !self.announced {
+            tracing::warn!("this process is not ready itself; upgrade again when it is");
+            return;
+        }
         if self.predecessor.as_ref().is_some_and(|gone| !gone.is_finished()) {
             tracing::warn!(
                 "the process before this one still drains; upgrade again when it has ended"
@@ -363,14 +397,14 @@ impl Edge {
         }
         let copies: io::Result<Vec<OwnedFd>> = self
             .publisher
-            .open_sockets()
-            .map(|(_, fd)| fd.as_fd())
+            .descriptors()
             .chain(self.admin_socket.as_ref().map(AsFd::as_fd))
             .map(|fd| fd.try_clone_to_owned())
             .collect();
         match copies {
             Ok(sockets) => {
                 tracing::info!("starting the next process");
+                self.publisher.share(true);
                 let upgrader = self.upgrader.clone();
                 self.upgrade = Some(tokio::spawn(async move { upgrader.start(sockets).await }));
             }
@@ -380,7 +414,8 @@ impl Edge {
 
     /// Lets connections end, within limits, and says goodbye.
     pub async fn finish(self, end: End) {
-        let Self { config, publisher, feed, shared, store, signals, finished, .. } = self;
+        let Self { config, publisher, feed, shared, store, signals, finished, answering, .. } =
+            self;
         // Whoever comes next may write the state from now on.
         drop(feed);
         shared.draining.store(true, Relaxed);
@@ -388,6 +423,7 @@ impl Edge {
             End::HandedOver(successor) => {
                 tracing::info!(pid = successor.pid, "the next process has taken over");
                 readiness::hand_over(successor.pid);
+                answering.cancel();
                 config.drain_timeout
             }
             // Who comes now waits for the next process, which waits for the end of this one.
@@ -415,6 +451,15 @@ impl Edge {
         }
         finished.cancel();
     }
+}
+
+/// An edge whose operator did not ask for the socket for status runs without it, if need be.
+fn dispensable(error: BindError, config: &EdgeConfig) -> Result<Option<Admin>, RunError> {
+    if config.admin_given {
+        return Err(error.into());
+    }
+    tracing::warn!(%error, "going on without; set admin to another place, or \"off\"");
+    Ok(None)
 }
 
 /// Event ids begin at 1.

@@ -81,6 +81,14 @@ impl Feed {
         }
     }
 
+    /// Whether it is known what the routes are, if only from before.
+    pub fn knows_routes(&self) -> bool {
+        match self {
+            Self::File { .. } => true,
+            Self::ControlPlane { following, .. } => following.cursor().is_some(),
+        }
+    }
+
     /// How it is called in status.
     pub fn name(&self) -> String {
         match self {

@@ -19,6 +19,8 @@ const LARGEST_BATCH: u32 = 32;
 const TURN: u32 = 16;
 /// Descriptors that accepting leaves to everything else.
 const SPARE_DESCRIPTORS: usize = 64;
+/// Most connections that are accepted from a socket that is let go.
+const LARGEST_REST: u32 = 4096;
 /// Pauses when the system has no descriptor or memory left, doubled each time in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -75,13 +77,15 @@ pub struct Accepted {
 }
 
 impl Acceptor {
-    /// Watches these sockets and no others.
-    pub fn set(&mut self, epoll: &OwnedFd, wanted: &[Listening]) {
+    /// Watches these sockets and no others. What waits in those that are let go is accepted first: of
+    /// all processes and workers that have the socket, only this one may have been woken for it.
+    pub fn set(&mut self, epoll: &OwnedFd, wanted: &[Listening], accepted: &mut Vec<Accepted>) {
         let same = |ours: &Accepting, theirs: &Listening| Arc::ptr_eq(&ours.socket, &theirs.socket);
         self.sockets.retain(|accepting| {
             let keep = wanted.iter().any(|theirs| same(accepting, theirs));
             if !keep && accepting.paused_until.is_none() {
                 unwatch(epoll, accepting);
+                accept_rest(accepting, accepted);
             }
             keep
         });
@@ -209,20 +213,7 @@ fn accept_batch(accepting: &Accepting, ceiling: usize, accepted: &mut Vec<Accept
                     return Err(Errno::MFILE);
                 }
             }
-            // Of this one connection, not of the socket: accept(2) says to go on.
-            Err(
-                Errno::INTR
-                | Errno::CONNABORTED
-                | Errno::PROTO
-                | Errno::PERM
-                | Errno::NETDOWN
-                | Errno::NOPROTOOPT
-                | Errno::HOSTDOWN
-                | Errno::NONET
-                | Errno::HOSTUNREACH
-                | Errno::OPNOTSUPP
-                | Errno::NETUNREACH,
-            ) => {}
+            Err(error) if concerns_one_connection(error) => {}
             Err(error) => return Err(error),
         }
     }
@@ -234,6 +225,39 @@ fn accept_batch(accepting: &Accepting, ceiling: usize, accepted: &mut Vec<Accept
 /// lowest that is free.
 pub fn ceiling(descriptors: usize, waiting: usize) -> usize {
     descriptors.saturating_sub(waiting).saturating_sub(SPARE_DESCRIPTORS)
+}
+
+/// Accepts what waits now; who comes without a pause does not hold the worker up for ever.
+fn accept_rest(accepting: &Accepting, accepted: &mut Vec<Accepted>) {
+    for _ in 0..LARGEST_REST {
+        match socket::accept(&accepting.socket) {
+            Ok((fd, peer)) => {
+                let Some(peer) = peer.map(unmapped) else { continue };
+                accepted.push(Accepted { fd, peer, place: Arc::clone(&accepting.place) });
+            }
+            Err(error) if concerns_one_connection(error) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Whether an error of accept is one of this one connection and not of the socket: accept(2) says to
+/// go on.
+fn concerns_one_connection(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::INTR
+            | Errno::CONNABORTED
+            | Errno::PROTO
+            | Errno::PERM
+            | Errno::NETDOWN
+            | Errno::NOPROTOOPT
+            | Errno::HOSTDOWN
+            | Errno::NONET
+            | Errno::HOSTUNREACH
+            | Errno::OPNOTSUPP
+            | Errno::NETUNREACH
+    )
 }
 
 /// Of the workers that wait, one is woken for a connection.
@@ -256,5 +280,38 @@ impl Place {
     /// Whether a connection from `peer` must begin with a PROXY header.
     pub fn requires_header(&self, peer: SocketAddr) -> bool {
         self.proxy_header_from.iter().any(|prefix| prefix.net().contains(&peer.ip()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use rustix::event::epoll::CreateFlags;
+
+    use super::*;
+
+    #[test]
+    fn what_waits_in_a_socket_that_is_let_go_is_accepted() {
+        let epoll = epoll::create(CreateFlags::CLOEXEC).expect("epoll");
+        let listener = TcpListener::bind("[::1]:0").expect("bound");
+        listener.set_nonblocking(true).expect("set");
+        let address = listener.local_addr().expect("address");
+        let listening = Listening {
+            socket: Arc::new(listener.into()),
+            address,
+            proxy_header_from: Arc::default(),
+        };
+        let (mut acceptor, mut accepted) = (Acceptor::default(), Vec::new());
+        acceptor.set(&epoll, &[listening], &mut accepted);
+        let clients: Vec<TcpStream> =
+            (0..3).map(|_| TcpStream::connect(address).expect("connected")).collect();
+        assert!(accepted.is_empty(), "that is left to whoever is woken");
+        acceptor.set(&epoll, &[], &mut accepted);
+        let peers: Vec<SocketAddr> = accepted.iter().map(|one| one.peer).collect();
+        let expected: Vec<SocketAddr> =
+            clients.iter().map(|client| client.local_addr().expect("address")).collect();
+        assert_eq!(peers, expected);
+        assert_eq!(accepted[0].place.address, address);
     }
 }

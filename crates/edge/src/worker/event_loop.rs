@@ -226,6 +226,10 @@ impl EventLoop {
             counters.accept_pauses.add(1);
             self.accept_again = self.acceptor.resume(epoll, *now);
         }
+        self.begin_all(accepted);
+    }
+
+    fn begin_all(&mut self, mut accepted: Vec<Accepted>) {
         for one in accepted.drain(..) {
             self.begin(one);
         }

@@ -1,9 +1,13 @@
-use std::net::TcpStream;
+use std::{
+    io::ErrorKind,
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use rustix::process::Signal;
 use sextant_edge::hello::builder::HelloBuilder;
 
-use crate::support::{Backend, Edge, Load, Port, Start, raw, talk, talk_on, tls};
+use crate::support::{Backend, Edge, Load, Port, Start, eventually, raw, talk, talk_on, tls};
 
 #[test]
 fn a_changed_file_changes_new_connections_and_keeps_the_old_ones() {
@@ -49,7 +53,7 @@ fn a_hangup_reads_the_file_again() {
     edge.becomes("the same again", |status| status["revision"] == 2);
     edge.set_routes(&raw(&port, &second));
     edge.signal(Signal::HUP);
-    crate::support::eventually("the second backend", || {
+    eventually("the second backend", || {
         talk(port.address, b"ping", 5).is_ok_and(|name| name == "other")
     });
 }
@@ -77,7 +81,7 @@ fn listeners_come_and_go_one_by_one() {
 #[test]
 fn a_port_that_is_taken_concerns_its_routes_alone_and_is_tried_again() {
     let (backend, free) = (Backend::start("backend"), Port::reserve());
-    let taken = std::net::TcpListener::bind("[::1]:0").expect("bound");
+    let taken = TcpListener::bind("[::1]:0").expect("bound");
     let address = taken.local_addr().expect("address");
     let second =
         format!("[[routes]]\nlisten = \"{address}\"\nbackends = [\"{}\"]\n", backend.address);
@@ -94,7 +98,7 @@ fn a_port_that_is_taken_concerns_its_routes_alone_and_is_tried_again() {
         .collect();
     assert!(matches!(errors[..], [error] if error.contains("in use")), "{errors:?}");
     drop(taken);
-    crate::support::eventually("listening at last", || !failed(&edge));
+    eventually("listening at last", || !failed(&edge));
     assert_eq!(talk(address, b"ping", 7).expect("served"), "backend");
 }
 
@@ -148,4 +152,69 @@ fn a_listener_may_change_between_one_address_and_all() {
         });
         assert_eq!(talk(port.address, b"ping", 7).expect("served"), "backend");
     }
+}
+
+fn listeners(edge: &Edge) -> Vec<(String, bool)> {
+    let status = edge.status();
+    let listeners = status["listeners"].as_array().expect("list").iter();
+    let listener = |listener: &serde_json::Value| {
+        let listen = listener["listen"].as_str().expect("address").to_owned();
+        (listen, listener["open"].as_bool().expect("flag"))
+    };
+    listeners.map(listener).collect()
+}
+
+#[test]
+fn a_general_address_that_cannot_be_had_leaves_particular_ones_of_its_port_alone() {
+    let backend = Backend::start("backend");
+    let (port, taken) = Port::beside_another();
+    let everywhere = port.everywhere();
+    let both = format!("{}{}", raw(&port, &backend), raw(everywhere, &backend));
+    let failed = [(port.to_string(), true), (everywhere.to_string(), false)];
+
+    let edge = Edge::with_routes(&raw(&port, &backend));
+    let load = Load::start(port.address, 7, 2);
+    for _ in 0..3 {
+        edge.set_routes(&both);
+        eventually("a failure", || listeners(&edge) == failed);
+        edge.set_routes(&raw(&port, &backend));
+        eventually("no failure", || listeners(&edge) == failed[..1]);
+    }
+    assert!(load.end() > 0);
+    drop(edge);
+
+    // From the start on, too.
+    let edge = Edge::with_routes(&both);
+    eventually("a failure", || listeners(&edge) == failed);
+    assert_eq!(talk(port.address, b"ping", 7).expect("served"), "backend");
+    drop(taken);
+    eventually("the general one", || listeners(&edge) == [(everywhere.to_string(), true)]);
+    let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port.address.port()));
+    for address in [port.address, v4] {
+        assert_eq!(talk(address, b"ping", 7).expect("served"), "backend");
+    }
+    assert!(TcpListener::bind(v4).is_err(), "nobody else may listen there");
+}
+
+#[test]
+fn somebody_listens_at_every_moment_while_a_listener_becomes_another_one() {
+    let (backend, port) = (Backend::start("backend"), Port::reserve());
+    let routes = [raw(&port, &backend), raw(port.everywhere(), &backend)];
+    let edge = Edge::with_routes(&routes[0]);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Relaxed) {
+                // Who is between two sockets in the moment of the change may be reset.
+                let refused = talk(port.address, b"ping", 7)
+                    .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
+                assert!(!refused, "somebody listens");
+            }
+        });
+        for change in 1..20 {
+            edge.set_routes(&routes[change % 2]);
+            edge.becomes("another", |status| status["revision"].as_u64() > Some(change as u64));
+        }
+        stop.store(true, Relaxed);
+    });
 }

@@ -1,8 +1,11 @@
 use std::{net::TcpStream, time::Duration};
 
 use rustix::process::Signal;
+use sextant_edge::{listen::Socket, worker::Settings};
 
-use crate::support::{Backend, Edge, Load, Port, ServiceManager, Start, eventually, raw, talk_on};
+use crate::support::{
+    Backend, Edge, Load, Port, ServiceManager, Start, eventually, pass, raw, talk, talk_on,
+};
 
 fn start(manager: &ServiceManager, start: &Start) -> Edge {
     let mut start = start.again();
@@ -83,4 +86,23 @@ fn who_is_connected_may_finish_within_the_limit() {
     assert!(edge.ended().success());
     assert!(edge.messages().contains("cut=1"), "{}", edge.messages());
     assert!(talk_on(&mut patient, b"gone", 0).is_err());
+}
+
+#[test]
+fn nothing_is_opened_beside_the_socket_of_a_socket_unit() {
+    let (backend, port) = (Backend::start("backend"), Port::reserve());
+    let everywhere = port.everywhere();
+    let unit = Socket { address: everywhere, dual: false };
+    let unit = unit.open(&Settings::default()).expect("opened");
+    let mut start = Start::with_routes(&raw(everywhere, &backend));
+    pass(&unit, &mut start.command);
+    let edge = start.start();
+    eventually("attempts", || {
+        let listeners = edge.status()["listeners"].clone();
+        let error = listeners[1]["error"].as_str().unwrap_or_default();
+        listeners[0]["open"] == true && error.contains("set BindIPv6Only=both there")
+    });
+    for _ in 0..20 {
+        assert_eq!(talk(port.address, b"ping", 7).expect("served"), "backend");
+    }
 }

@@ -1,4 +1,9 @@
-use sextant_edge::state::{Keeper, StateFolder};
+use rustix::process::Signal;
+use sextant_edge::{
+    listen::Socket,
+    state::{Keeper, StateFolder},
+    worker::Settings,
+};
 use sextant_model::{
     Cursor, DnsLabel, EnvironmentId, Epoch, HostPattern, NetworkId, RouteId, WorkloadId,
     event::WorkloadHealth,
@@ -11,7 +16,7 @@ use uuid::Uuid;
 
 use sextant_edge::hello::builder::HelloBuilder;
 
-use crate::support::{Backend, Port, Start, eventually, talk};
+use crate::support::{Backend, NextProgram, Port, Start, eventually, pass, talk};
 
 fn snapshot(port: &Port, backend: &Backend) -> RoutingSnapshot {
     let environment_id = EnvironmentId(Uuid::from_u128(1));
@@ -42,22 +47,26 @@ fn snapshot(port: &Port, backend: &Backend) -> RoutingSnapshot {
     }
 }
 
-#[test]
-fn the_last_good_routes_are_served_without_a_control_plane() {
-    let (backend, port) = (Backend::start("backend"), Port::reserve());
-    let start = Start::with_config(
+/// With saved routes and no control plane.
+fn saved(port: &Port, backend: &Backend, listen_address: &str) -> Start {
+    let start = Start::with_config(&format!(
         "[control_plane]\nurls = [\"https://[::1]:1\"]\nidentity = \"FOLDER\"\n\
-         state_dir = \"FOLDER/state\"\nlisten_addresses = [\"::1\"]\n",
-    );
+         state_dir = \"FOLDER/state\"\nlisten_addresses = [\"{listen_address}\"]\n",
+    ));
     let folder = StateFolder::open(start.path("state")).expect("folder");
     let lock = folder.lock().expect("locked");
     let keeper = Keeper::start(folder, Some(lock), None).expect("started");
     let cursor = Cursor { epoch: Epoch(Uuid::from_u128(7)), event_id: 42 };
-    keeper.replace(cursor, snapshot(&port, &backend));
+    keeper.replace(cursor, snapshot(port, backend));
     eventually("it is saved", || *keeper.saved().borrow() == Some(cursor));
     drop(keeper);
+    start
+}
 
-    let edge = start.start();
+#[test]
+fn the_last_good_routes_are_served_without_a_control_plane() {
+    let (backend, port) = (Backend::start("backend"), Port::reserve());
+    let edge = saved(&port, &backend, "::1").start();
     let hello = HelloBuilder::for_name("a.example").build();
     assert_eq!(talk(port.address, &hello, 7).expect("served"), "backend");
     let status = edge.status();
@@ -65,4 +74,45 @@ fn the_last_good_routes_are_served_without_a_control_plane() {
     eventually("the problem is named", || {
         edge.status()["problem"].as_str().is_some_and(|problem| problem.contains("ca.crt"))
     });
+}
+
+#[test]
+fn who_knows_no_routes_does_not_take_over() {
+    let (backend, port) = (Backend::start("backend"), Port::reserve());
+    let mut start = saved(&port, &backend, "::1");
+    let next = NextProgram::of(&mut start);
+    let edge = start.start();
+    std::fs::remove_file(edge.folder().join("state/routing.json")).expect("removed");
+    next.install();
+    next.goes_on();
+    edge.signal(Signal::USR2);
+    eventually("the next process waits", || {
+        edge.messages().contains("no routes are known; the process before this one serves")
+    });
+    let hello = HelloBuilder::for_name("a.example").build();
+    for _ in 0..20 {
+        assert_eq!(talk(port.address, &hello, 7).expect("served"), "backend");
+        assert_eq!(edge.status()["generation"], 0);
+    }
+    drop(next);
+    eventually("the failure", || edge.messages().contains("ended before it was ready"));
+    assert_eq!(talk(port.address, &hello, 7).expect("served"), "backend");
+}
+
+#[test]
+fn a_socket_unit_for_the_wrong_families_is_named_as_the_cause() {
+    let (backend, port) = (Backend::start("backend"), Port::reserve());
+    let socket = Socket { address: port.everywhere(), dual: true };
+    let passed = socket.open(&Settings::default()).expect("opened");
+    let mut start = saved(&port, &backend, "::");
+    pass(&passed, &mut start.command);
+    let edge = start.start();
+    eventually("the cause", || {
+        let status = edge.status();
+        let error = status["listeners"][0]["error"].as_str().unwrap_or_default();
+        error.contains("set BindIPv6Only=ipv6-only")
+    });
+    drop(passed);
+    let hello = HelloBuilder::for_name("a.example").build();
+    eventually("the routes are served", || talk(port.address, &hello, 7).is_ok());
 }

@@ -2,7 +2,9 @@ use std::net::TcpStream;
 
 use rustix::process::Signal;
 
-use crate::support::{Backend, Edge, Load, Port, ServiceManager, Start, eventually, raw, talk_on};
+use crate::support::{
+    Backend, Edge, Load, NextProgram, Port, ServiceManager, Start, eventually, raw, talk, talk_on,
+};
 
 #[test]
 fn an_upgrade_under_load_refuses_nobody_and_lets_old_connections_finish() {
@@ -66,4 +68,91 @@ fn there_is_one_old_generation_at_most() {
         std::thread::sleep(std::time::Duration::from_millis(100));
         edge.status()["generation"] == 2
     });
+}
+
+/// An edge that serves `one`, and whose upgrade waits; it serves `two` since.
+fn opened_while_an_upgrade_waits(
+    manager: &ServiceManager,
+    one: &Port,
+    two: &Port,
+    backend: &Backend,
+) -> (NextProgram, Edge) {
+    let mut start = Start::with_routes(&raw(one, backend));
+    let next = NextProgram::of(&mut start);
+    manager.prepare(&mut start.command);
+    let edge = start.start();
+    eventually("the socket is kept", || manager.stored().len() == 1);
+    next.install();
+    edge.signal(Signal::USR2);
+    next.started();
+    edge.set_routes(&format!("{}{}", raw(one, backend), raw(two, backend)));
+    eventually("the new port is served", || talk(two.address, b"ping", 7).is_ok());
+    (next, edge)
+}
+
+#[test]
+fn a_listener_that_is_opened_during_an_upgrade_is_served_after_it() {
+    let backend = Backend::start("backend");
+    let (one, two) = (Port::reserve(), Port::reserve());
+    let manager = ServiceManager::start();
+    let (next, mut edge) = opened_while_an_upgrade_waits(&manager, &one, &two, &backend);
+    next.goes_on();
+    edge.becomes("the next process", |status| status["generation"] == 1);
+    assert!(edge.ended().success());
+    edge.becomes("two listeners", |status| {
+        let listeners = status["listeners"].as_array().expect("list");
+        listeners.len() == 2 && listeners.iter().all(|listener| listener["open"] == true)
+    });
+    for port in [&one, &two] {
+        assert_eq!(talk(port.address, b"ping", 7).expect("served"), "backend");
+    }
+    eventually("both are kept", || manager.stored().len() == 2);
+}
+
+#[test]
+fn a_listener_that_is_opened_during_an_upgrade_that_fails_is_kept() {
+    let backend = Backend::start("backend");
+    let (one, two) = (Port::reserve(), Port::reserve());
+    let manager = ServiceManager::start();
+    let (next, edge) = opened_while_an_upgrade_waits(&manager, &one, &two, &backend);
+    next.becomes("/bin/false");
+    eventually("the failure", || edge.messages().contains("ended before it was ready"));
+    eventually("both are kept", || manager.stored().len() == 2);
+    assert_eq!(talk(two.address, b"ping", 7).expect("served"), "backend");
+}
+
+#[test]
+fn after_a_hand_over_only_the_next_process_speaks_for_the_service() {
+    let (backend, port) = (Backend::start("backend"), Port::reserve());
+    let manager = ServiceManager::start();
+    let mut start = Start::with_routes(&raw(&port, &backend));
+    manager.prepare(&mut start.command);
+    start.command.env("WATCHDOG_USEC", "200000");
+    let mut edge = start.start();
+    let mut old = TcpStream::connect(port.address).expect("connected");
+    talk_on(&mut old, b"ping", 7).expect("served");
+    edge.signal(Signal::USR2);
+    edge.becomes("the next process", |status| status["generation"] == 1);
+    let main = format!("MAINPID={}", edge.status()["pid"]);
+    manager.hears(&main);
+    manager.forget();
+    eventually("signs of life", || manager.count("WATCHDOG=1") > 5);
+    // It still drains; this is enough of it.
+    edge.signal(Signal::TERM);
+    assert!(edge.ended().success());
+    assert_eq!(manager.said_by(edge.pid()), Vec::<String>::new());
+}
+
+#[test]
+fn after_a_hand_over_only_the_next_process_answers_on_the_admin_port() {
+    let (backend, port, admin) = (Backend::start("backend"), Port::reserve(), Port::reserve());
+    let edge = Start::with_routes(&raw(&port, &backend)).admin(admin.address).start();
+    let mut old = TcpStream::connect(port.address).expect("connected");
+    talk_on(&mut old, b"ping", 7).expect("served");
+    edge.signal(Signal::USR2);
+    eventually("the old process drains", || edge.messages().contains("draining"));
+    eventually("only the next process answers", || {
+        (0..50).all(|_| edge.status()["generation"] == 1)
+    });
+    talk_on(&mut old, b"still", 0).expect("the old connection goes on");
 }

@@ -4,6 +4,7 @@ use sextant_model::{
 };
 
 use super::*;
+use crate::balance::Health;
 
 fn route(key: &str, listen: &str, name: &str, backends: &[&str]) -> ServedRoute {
     let matching = match name {
@@ -58,6 +59,24 @@ fn a_change_keeps_what_is_known_of_a_route_and_its_backends() {
     assert_eq!((applied.removed.len(), applied.watch.len()), (1, 2));
     assert!(applied.listens && routes.table().is_empty());
     drop(lease);
+}
+
+#[test]
+fn a_route_that_moves_keeps_what_is_known_of_its_backends() {
+    let mut routes = Routes::default();
+    let at = |listen, name| route("a", listen, name, &["[::1]:1", "[::1]:2"]);
+    put(&mut routes, vec![at("[::]:443", "a.example")]);
+    let backends = |routes: &Routes| routes.served()[&RouteKey("a".into())].backends().clone();
+    let before = backends(&routes);
+    before[0].set_health(Health::Down);
+    for (listen, name) in [("[::]:443", "b.example"), ("[::]:8443", "b.example")] {
+        let applied = put(&mut routes, vec![at(listen, name)]);
+        assert!(applied.watch.is_empty(), "its checks go on: {:?}", applied.watch);
+        assert!(std::iter::zip(&*before, &*backends(&routes)).all(|(a, b)| Arc::ptr_eq(a, b)));
+    }
+    let applied = put(&mut routes, vec![route("a", "[::]:443", "a.example", &["[::1]:2"])]);
+    assert!(matches!(&applied.watch[..], [Watch::End { .. }]), "{:?}", applied.watch);
+    assert!(matches!(&remove(&mut routes, "a").watch[..], [Watch::End { .. }]));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::EventLoop;
 use crate::{
     outcome::Outcome,
     worker::{
-        RouteRemoved,
+        Listening, RouteRemoved,
         connection::{Next, Stage},
         mailbox::Command,
         relay,
@@ -16,16 +16,22 @@ impl EventLoop {
         for command in self.mailbox.take() {
             match command {
                 Command::SetListeners(wanted) => {
-                    self.acceptor.set(&self.context.epoll, &wanted);
+                    self.set_listeners(&wanted);
                     self.accept_again = self.acceptor.resume(&self.context.epoll, self.context.now);
                 }
                 Command::RoutesRemoved => self.on_routes_removed(),
                 Command::Drain(deadline) => {
-                    self.acceptor.set(&self.context.epoll, &[]);
+                    self.set_listeners(&[]);
                     self.ends = Some(self.ends.map_or(deadline, |ends| ends.min(deadline)));
                 }
             }
         }
+    }
+
+    fn set_listeners(&mut self, wanted: &[Listening]) {
+        let mut accepted = std::mem::take(&mut self.accepted);
+        self.acceptor.set(&self.context.epoll, wanted, &mut accepted);
+        self.begin_all(accepted);
     }
 
     fn on_routes_removed(&mut self) {

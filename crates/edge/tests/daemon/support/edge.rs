@@ -1,6 +1,7 @@
 use std::{
     ffi::OsString,
     io::{Read, Write},
+    net::{SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -25,11 +26,13 @@ pub struct Start {
     folder: Arc<tempfile::TempDir>,
     arguments: Vec<OsString>,
     pub command: Command,
+    admin: Option<SocketAddr>,
 }
 
 /// A running edge; ended when dropped, with the process that took over from it.
 pub struct Edge {
     folder: Arc<tempfile::TempDir>,
+    admin: Option<SocketAddr>,
     child: Child,
     messages: Arc<Mutex<String>>,
 }
@@ -55,6 +58,7 @@ impl Start {
             folder: Arc::new(folder),
             arguments: Vec::new(),
             command: Command::new(env!("CARGO_BIN_EXE_sextant-edge")),
+            admin: None,
         };
         let admin = start.path("admin.sock");
         start.arguments.extend(["--admin".into(), admin.into()]);
@@ -67,6 +71,13 @@ impl Start {
         let path = self.path("edge.toml");
         std::fs::write(&path, config.replace("FOLDER", &folder)).expect("written");
         self.arguments.extend(["--config".into(), path.into()]);
+        self
+    }
+
+    /// Status on a port and not on a path.
+    pub fn admin(mut self, address: SocketAddr) -> Self {
+        self.arguments[1] = address.to_string().into();
+        self.admin = Some(address);
         self
     }
 
@@ -106,7 +117,7 @@ impl Start {
                 collected.lock().expect("lock").push_str(&text);
             }
         });
-        Edge { folder: self.folder, child, messages }
+        Edge { folder: self.folder, admin: self.admin, child, messages }
     }
 
     /// The same start again, in the same folder.
@@ -115,6 +126,7 @@ impl Start {
             folder: self.folder.clone(),
             arguments: self.arguments.clone(),
             command: Command::new(env!("CARGO_BIN_EXE_sextant-edge")),
+            admin: self.admin,
         }
     }
 }
@@ -140,9 +152,13 @@ impl Edge {
         self.messages.lock().expect("lock").clone()
     }
 
+    /// The process that was started first.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("signalled");
+        kill_process(self.pid(), signal).expect("signalled");
     }
 
     /// Waits until the process that was started has ended.
@@ -161,13 +177,10 @@ impl Edge {
     }
 
     fn try_get(&self, path: &str) -> std::io::Result<String> {
-        let mut stream = UnixStream::connect(self.folder().join("admin.sock"))?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
-        Ok(body.to_owned())
+        match self.admin {
+            Some(address) => ask(TcpStream::connect(address)?, path),
+            None => ask(UnixStream::connect(self.folder().join("admin.sock"))?, path),
+        }
     }
 
     pub fn json(&self, path: &str) -> Value {
@@ -190,6 +203,14 @@ impl Edge {
     pub fn becomes(&self, what: &str, mut condition: impl FnMut(&Value) -> bool) {
         eventually(what, || condition(&self.status()));
     }
+}
+
+fn ask(mut stream: impl Read + Write, path: &str) -> std::io::Result<String> {
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    Ok(body.to_owned())
 }
 
 impl Drop for Edge {

@@ -1,4 +1,7 @@
-use std::net::SocketAddr;
+use std::{
+    io,
+    net::{Ipv6Addr, SocketAddr, TcpListener},
+};
 
 use socket2::{Domain, Socket, Type};
 
@@ -11,12 +14,31 @@ pub struct Port {
 
 impl Port {
     pub fn reserve() -> Self {
-        let socket = Socket::new(Domain::IPV6, Type::STREAM, None).expect("socket");
-        socket.set_reuse_address(true).expect("option");
-        let any: SocketAddr = "[::1]:0".parse().expect("address");
-        socket.bind(&any.into()).expect("bound");
-        let address = socket.local_addr().expect("address").as_socket().expect("address");
-        Self { address, _reserved: socket }
+        Self::reserve_number(0).expect("bound")
+    }
+
+    /// One on whose number somebody else listens for IPv4.
+    pub fn beside_another() -> (Self, TcpListener) {
+        loop {
+            let other = TcpListener::bind("127.0.0.1:0").expect("bound");
+            let number = other.local_addr().expect("address").port();
+            if let Ok(port) = Self::reserve_number(number) {
+                return (port, other);
+            }
+        }
+    }
+
+    fn reserve_number(number: u16) -> io::Result<Self> {
+        let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::from((Ipv6Addr::LOCALHOST, number)).into())?;
+        let address = socket.local_addr()?.as_socket().expect("address");
+        Ok(Self { address, _reserved: socket })
+    }
+
+    /// Every address with the same number.
+    pub fn everywhere(&self) -> SocketAddr {
+        (Ipv6Addr::UNSPECIFIED, self.address.port()).into()
     }
 }
 

@@ -12,7 +12,10 @@ use std::{
 };
 
 use command_fds::{CommandFdExt, FdMapping};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
+use rustix::{
+    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg, sockopt},
+    process::Pid,
+};
 
 use super::eventually;
 
@@ -25,7 +28,8 @@ pub struct ServiceManager {
 
 #[derive(Default)]
 struct Heard {
-    messages: Vec<String>,
+    /// With who said it.
+    messages: Vec<(Option<Pid>, String)>,
     store: BTreeMap<String, OwnedFd>,
 }
 
@@ -34,13 +38,14 @@ impl ServiceManager {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).expect("bound");
+        sockopt::set_socket_passcred(&socket, true).expect("option");
         let heard = Arc::new(Mutex::new(Heard::default()));
         let shared = heard.clone();
         // Ends with the test's process.
         std::thread::spawn(move || {
             loop {
-                let (message, fds) = receive(&socket);
-                shared.lock().expect("lock").take(message, fds);
+                let (pid, message, fds) = receive(&socket);
+                shared.lock().expect("lock").take(pid, message, fds);
             }
         });
         Self { path, heard, _folder: folder }
@@ -67,7 +72,14 @@ impl ServiceManager {
     /// How many messages had `line` in them.
     pub fn count(&self, line: &str) -> usize {
         let heard = self.heard.lock().expect("lock");
-        heard.messages.iter().filter(|text| text.lines().any(|found| found == line)).count()
+        heard.messages.iter().filter(|(_, text)| text.lines().any(|found| found == line)).count()
+    }
+
+    /// What `pid` has said.
+    pub fn said_by(&self, pid: Pid) -> Vec<String> {
+        let heard = self.heard.lock().expect("lock");
+        let said = heard.messages.iter().filter(|(who, _)| *who == Some(pid));
+        said.map(|(_, text)| text.clone()).collect()
     }
 
     /// Waits until `line` was said.
@@ -78,7 +90,7 @@ impl ServiceManager {
     /// The value of the last line that begins with `key`.
     pub fn last(&self, key: &str) -> Option<String> {
         let heard = self.heard.lock().expect("lock");
-        let lines = heard.messages.iter().flat_map(|text| text.lines());
+        let lines = heard.messages.iter().flat_map(|(_, text)| text.lines());
         lines.filter_map(|line| line.strip_prefix(key)).next_back().map(str::to_owned)
     }
 
@@ -88,8 +100,15 @@ impl ServiceManager {
     }
 }
 
+/// Passes the socket of a socket unit.
+pub fn pass(socket: &OwnedFd, command: &mut Command) {
+    let mapping = FdMapping { parent_fd: socket.try_clone().expect("copy"), child_fd: 3 };
+    command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", "edge.socket");
+    command.fd_mappings(vec![mapping]).expect("distinct");
+}
+
 impl Heard {
-    fn take(&mut self, message: String, fds: Vec<OwnedFd>) {
+    fn take(&mut self, pid: Option<Pid>, message: String, fds: Vec<OwnedFd>) {
         let name = message.lines().find_map(|line| line.strip_prefix("FDNAME=")).map(str::to_owned);
         if let Some(name) = name {
             if message.lines().any(|line| line == "FDSTORE=1") {
@@ -101,24 +120,26 @@ impl Heard {
                 self.store.remove(&name);
             }
         }
-        self.messages.push(message);
+        self.messages.push((pid, message));
     }
 }
 
-fn receive(socket: &UnixDatagram) -> (String, Vec<OwnedFd>) {
+fn receive(socket: &UnixDatagram) -> (Option<Pid>, String, Vec<OwnedFd>) {
     let mut bytes = [0; 4096];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4), ScmCredentials(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut slices = [IoSliceMut::new(&mut bytes)];
     let received =
         recvmsg(socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC).expect("received");
     assert!(!received.flags.contains(ReturnFlags::CTRUNC), "descriptors were lost");
-    let mut fds = Vec::new();
+    let (mut pid, mut fds) = (None, Vec::new());
     for message in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(rights) = message {
-            fds.extend(rights);
+        match message {
+            RecvAncillaryMessage::ScmRights(rights) => fds.extend(rights),
+            RecvAncillaryMessage::ScmCredentials(sender) => pid = Some(sender.pid),
+            _ => {}
         }
     }
     let length = received.bytes;
-    (String::from_utf8_lossy(&bytes[..length]).into_owned(), fds)
+    (pid, String::from_utf8_lossy(&bytes[..length]).into_owned(), fds)
 }
