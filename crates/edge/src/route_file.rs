@@ -11,7 +11,8 @@
 //! accept_proxy_from = ["fd00::/8"]
 //! ```
 //!
-//! A file is taken as a whole or not at all, and every mistake in it is named.
+//! A file is taken as a whole or not at all, and every mistake in it is named. One that serves nothing
+//! says so: `routes = []`.
 
 mod field;
 mod record;
@@ -125,6 +126,11 @@ pub fn parse(text: &str) -> Result<RouteFile, Vec<Mistake>> {
         }
     };
     let mut reading = Reading { lines, ..Reading::default() };
+    // A file that was cut short must not look like one that serves nothing.
+    if !document.keys().any(|key| key.get_ref() == "routes") {
+        let reason = "there is no [[routes]]; write \"routes = []\" to serve nothing".to_owned();
+        reading.mistake(0, None, None, reason);
+    }
     for (key, value) in &document {
         match key.get_ref().as_ref() {
             "routes" => reading.each(value, "routes", Reading::route),

@@ -155,5 +155,16 @@ fn all_mistakes_are_reported_in_the_order_of_the_file() {
 fn what_is_not_toml_names_the_line() {
     let found = mistakes("[[routes]]\nlisten = \n");
     assert!(found[0].starts_with("line 2: "), "{found:?}");
-    assert_eq!(parse("").expect("empty"), RouteFile::default());
+}
+
+#[test]
+fn a_file_that_serves_nothing_says_so() {
+    assert_eq!(parse("routes = []\n").expect("meant"), RouteFile::default());
+    for cut_short in ["", "\n", "# routes of host-1\n"] {
+        let found = mistakes(cut_short);
+        assert_eq!(
+            found,
+            ["line 1: there is no [[routes]]; write \"routes = []\" to serve nothing"]
+        );
+    }
 }
