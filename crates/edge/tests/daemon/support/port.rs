@@ -6,18 +6,38 @@ use socket2::{Domain, Socket, Type};
 /// that another socket may.
 pub struct Port {
     pub address: SocketAddr,
-    _reserved: Socket,
+    _reserved: Vec<Socket>,
 }
 
 impl Port {
     pub fn reserve() -> Self {
-        let socket = Socket::new(Domain::IPV6, Type::STREAM, None).expect("socket");
-        socket.set_reuse_address(true).expect("option");
-        let any: SocketAddr = "[::1]:0".parse().expect("address");
-        socket.bind(&any.into()).expect("bound");
-        let address = socket.local_addr().expect("address").as_socket().expect("address");
-        Self { address, _reserved: socket }
+        let (reserved, address) = bound("[::1]:0").expect("bound");
+        Self { address, _reserved: vec![reserved] }
     }
+
+    /// The same port of `127.0.0.1` too.
+    pub fn reserve_both() -> Self {
+        loop {
+            let (v6, address) = bound("[::1]:0").expect("bound");
+            if let Ok((v4, _)) = bound(&format!("127.0.0.1:{}", address.port())) {
+                return Self { address, _reserved: vec![v6, v4] };
+            }
+        }
+    }
+
+    /// The port at another address.
+    pub fn at(&self, address: &str) -> SocketAddr {
+        SocketAddr::new(address.parse().expect("address"), self.address.port())
+    }
+}
+
+fn bound(address: &str) -> std::io::Result<(Socket, SocketAddr)> {
+    let address: SocketAddr = address.parse().expect("address");
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    let address = socket.local_addr()?.as_socket().expect("address");
+    Ok((socket, address))
 }
 
 impl std::fmt::Display for Port {
