@@ -27,6 +27,10 @@ use crate::problem::Problem;
 
 /// How long one attempt may take, unless the caller says otherwise.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a server may work on an answer: longer than it gives itself.
+pub(crate) const SLOWEST_ANSWER: Duration = Duration::from_secs(25);
+/// How long a snapshot may take, the largest answer there is.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_mins(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Shorter than the server's patience with idle connections.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -173,6 +177,7 @@ pub(crate) struct Call<'a> {
     if_match: Option<&'a str>,
     idempotency_key: Option<&'a str>,
     repeatable: bool,
+    is_snapshot: bool,
 }
 
 impl<'a> Call<'a> {
@@ -184,6 +189,7 @@ impl<'a> Call<'a> {
             if_match: None,
             idempotency_key: None,
             repeatable: false,
+            is_snapshot: false,
         }
     }
 
@@ -201,6 +207,12 @@ impl<'a> Call<'a> {
 
     pub(crate) fn get(path: impl Into<String>) -> Self {
         Self::new(http::Method::GET, path)
+    }
+
+    /// The answer is a snapshot: it may take long, as long as something comes.
+    pub(crate) fn snapshot(mut self) -> Self {
+        self.is_snapshot = true;
+        self
     }
 
     pub(crate) fn body(mut self, body: &impl Serialize) -> Self {
@@ -230,6 +242,7 @@ impl Client {
             .tls_backend_preconfigured(tls.clone())
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(REQUEST_TIMEOUT)
+            .read_timeout(SLOWEST_ANSWER)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
@@ -316,6 +329,9 @@ impl Client {
         }
         if let Some(body) = &call.body {
             request = request.json(body);
+        }
+        if call.is_snapshot {
+            request = request.timeout(SNAPSHOT_TIMEOUT);
         }
         request.send().await
     }

@@ -22,7 +22,7 @@ pub use position::{Position, Step};
 
 use crate::{
     Client, ClientError, Frame,
-    frame::{HEARTBEAT_INTERVAL, SnapshotState, StreamView},
+    frame::{SnapshotState, StreamView},
 };
 
 /// Items that may wait for a slow consumer before the stream is left unread.
@@ -31,8 +31,6 @@ const SHORTEST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
 /// After so long of polling a WebSocket is tried again.
 const POLL_LIMIT: Duration = Duration::from_mins(1);
-/// A stream that is silent for so long is dead, whatever TCP believes.
-const SILENCE_LIMIT: Duration = HEARTBEAT_INTERVAL.saturating_mul(3);
 
 /// What a consumer of the stream sees.
 #[derive(Clone, Debug, PartialEq)]
@@ -172,13 +170,9 @@ impl Follower {
                     return Ended::Unheard;
                 }
                 loop {
-                    match tokio::time::timeout(SILENCE_LIMIT, connection.next()).await {
-                        Err(_) => {
-                            let limit = SILENCE_LIMIT.as_secs();
-                            return Ended::Interrupted(format!("{url} was silent for {limit} s"));
-                        }
-                        Ok(Err(reason)) => return Ended::Interrupted(reason),
-                        Ok(Ok(frame)) => {
+                    match connection.next().await {
+                        Err(reason) => return Ended::Interrupted(reason),
+                        Ok(frame) => {
                             if let Some(ended) = self.take(frame).await {
                                 return ended;
                             }
@@ -254,11 +248,13 @@ impl Follower {
 
     /// Hands one frame on; `Some` if the connection is at its end.
     async fn take(&mut self, frame: Frame) -> Option<Ended> {
-        match self.position.advance(frame) {
-            Step::Hand(item) => {
-                (self.failures, self.strangers) = (0, 0);
-                self.sender.send(item).await.is_err().then_some(Ended::Unheard)
-            }
+        let step = self.position.advance(frame);
+        // A quiet stream is a good one too.
+        if matches!(step, Step::Hand(_) | Step::Skip) {
+            (self.failures, self.strangers) = (0, 0);
+        }
+        match step {
+            Step::Hand(item) => self.sender.send(item).await.is_err().then_some(Ended::Unheard),
             Step::Skip => None,
             Step::Reconnect(reason) => Some(Ended::Interrupted(reason)),
             Step::Refused { code, detail } => Some(Ended::Refused { code, detail }),
@@ -274,7 +270,35 @@ fn backoff(rounds: u32, random: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use sextant_model::{Timestamp, secret::CaFingerprint};
+
     use super::*;
+    use crate::{Auth, ClientConfig, Trust};
+
+    #[tokio::test]
+    async fn a_quiet_stream_ends_the_backoff_too() {
+        let client = Client::new(ClientConfig {
+            api_urls: vec!["https://[::1]".parse().expect("URL")],
+            trust: Trust::Fingerprint(CaFingerprint::of_der(&[])),
+            auth: Auth::Nobody,
+        });
+        let (sender, _items) = mpsc::channel(1);
+        let mut follower = Follower {
+            client: client.expect("client"),
+            view: None,
+            position: Position::new(None),
+            sender,
+            turn: 0,
+            failures: 7,
+            strangers: 0,
+        };
+        let reset = Frame::Reset { code: "lagged".into(), detail: "too slow".into() };
+        assert!(follower.take(reset).await.is_some());
+        assert_eq!(follower.failures, 7);
+        let at = Timestamp(time::OffsetDateTime::UNIX_EPOCH);
+        assert!(follower.take(Frame::Heartbeat { at }).await.is_none());
+        assert_eq!(follower.failures, 0);
+    }
 
     #[test]
     fn the_backoff_grows_is_bounded_and_spread() {

@@ -16,6 +16,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::io::Errno;
+
 use crate::timer::Moment;
 
 #[cfg(test)]
@@ -244,4 +246,17 @@ pub fn choose(
     }
     let index = best.map(|(_, index)| index).or(last_resort.map(|(_, index)| index))?;
     Some((index, backends[index].lease(false)))
+}
+
+/// Whether a connect that failed so shows what this machine lacks, and nothing of the backend.
+pub fn is_our_own_lack(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::MFILE
+            | Errno::NFILE
+            | Errno::NOMEM
+            | Errno::NOBUFS
+            | Errno::NOSPC
+            | Errno::ADDRNOTAVAIL
+    )
 }

@@ -9,16 +9,14 @@ use std::{
 };
 
 use serde::Serialize;
-use sextant_model::{
-    Hostname,
-    routing::table::{Listener, ListenerKind, NoRoute},
-};
+use sextant_model::routing::table::{Listener, ListenerKind, NoRoute};
 
 pub use answer::RouteAnswer;
 use answer::pattern;
 
 use crate::{
     balance::{Backend, Usability},
+    hello::ServerName,
     status::Shared,
     table::Route,
     timer::Moment,
@@ -88,7 +86,9 @@ impl Question {
             match &*key {
                 "host" if value.is_empty() => {}
                 "host" => {
-                    let name = Hostname::new(&value).map_err(|error| error.to_string())?;
+                    // As the workers read it: names may be asked for that no route may have.
+                    let name = ServerName::normalise(value.as_bytes())
+                        .map_err(|error| format!("host \"{short}\" is no name: {error}"))?;
                     host = Some(name.as_str().to_owned());
                 }
                 "port" => {
@@ -129,10 +129,12 @@ pub fn explain(shared: &Shared, question: &Question) -> Explanation {
         why: Vec::new(),
     };
     let within_limits = answer.judge_source(shared, question.from);
-    let Some((listen, listener)) = find_listener(&snapshot.table, question, &mut answer.why) else {
+    let Some(arrives) = arrival(&snapshot.table, question, &mut answer.why) else { return answer };
+    let Some((listen, listener)) = find_listener(&snapshot.table, arrives, &mut answer.why) else {
         return answer;
     };
-    let open = is_open(shared, listen);
+    let listeners = &shared.situation.load().listeners;
+    let open = listeners.iter().any(|socket| socket.open && socket.takes(arrives));
     answer.listener =
         Some(ListenerAnswer { listen, kind: kind(listener.kind()), routes: listener.len(), open });
     if !open {
@@ -157,6 +159,10 @@ impl Explanation {
         };
         if shared.limits.connections() >= limits.connections {
             refuse(format!("all {} connections are taken", limits.connections), &mut self.why);
+        }
+        if shared.limits.prereads() >= limits.prereads {
+            let most = limits.prereads;
+            refuse(format!("there are {most} connections that are not routed yet"), &mut self.why);
         }
         if let Some(address) = from {
             let used = shared.limits.source(address);
@@ -188,49 +194,61 @@ impl Explanation {
 
 type Table = sextant_model::routing::Table<Arc<Route>>;
 
-/// The listener of the address that was given; else the one of every address, or the only one.
+/// Where it would arrive: at the address that was given; else at any that the source can reach, if
+/// there are routes for all of them; else at the only one.
+fn arrival(table: &Table, question: &Question, why: &mut Vec<String>) -> Option<SocketAddr> {
+    const V4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    const V6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let port = question.port;
+    if let Some(local) = question.local {
+        return Some(SocketAddr::new(local, port));
+    }
+    let reachable = |ip: IpAddr| question.from.is_none_or(|from| from.is_ipv4() == ip.is_ipv4());
+    let mut of_port: Vec<IpAddr> = table
+        .listeners()
+        .filter(|(listen, _)| listen.port() == port)
+        .map(|(listen, _)| listen.ip())
+        .collect();
+    // What listens on every address of IPv6 may take IPv4 too.
+    if of_port.contains(&V6) {
+        of_port.push(V4);
+    }
+    of_port.retain(|ip| reachable(*ip));
+    let general = [V6, V4].into_iter().find(|ip| of_port.contains(ip));
+    match (general, &of_port[..]) {
+        (Some(ip), _) | (None, &[ip]) => Some(SocketAddr::new(ip, port)),
+        (None, []) => {
+            why.push(match question.from {
+                Some(from) => format!("no route listens on port {port} where {from} arrives"),
+                None => format!("no route listens on port {port}"),
+            });
+            None
+        }
+        (None, several) => {
+            let listed: Vec<String> =
+                several.iter().map(|ip| SocketAddr::new(*ip, port).to_string()).collect();
+            let listed = listed.join(", ");
+            why.push(format!("routes listen on {listed}; say which with local="));
+            None
+        }
+    }
+}
+
+/// The listener of what arrives there, by the address of its routes.
 fn find_listener<'t>(
     table: &'t Table,
-    question: &Question,
+    arrives: SocketAddr,
     why: &mut Vec<String>,
 ) -> Option<(SocketAddr, &'t Listener<Arc<Route>>)> {
-    let port = question.port;
-    let of_port: Vec<SocketAddr> = table
-        .listeners()
-        .map(|(listen, _)| listen)
-        .filter(|listen| listen.port() == port)
-        .collect();
-    let local = match question.local {
-        Some(local) => local,
-        None if of_port.iter().any(|listen| listen.ip() == Ipv6Addr::UNSPECIFIED) => {
-            Ipv6Addr::UNSPECIFIED.into()
-        }
-        None if of_port.iter().any(|listen| listen.ip() == Ipv4Addr::UNSPECIFIED) => {
-            Ipv4Addr::UNSPECIFIED.into()
-        }
-        None => match &of_port[..] {
-            [] => {
-                why.push(format!("no route listens on port {port}"));
-                return None;
-            }
-            [only] => only.ip(),
-            several => {
-                let listed: Vec<String> = several.iter().map(ToString::to_string).collect();
-                let listed = listed.join(", ");
-                why.push(format!("routes listen on {listed}; say which with local="));
-                return None;
-            }
-        },
-    };
-    let arrives = SocketAddr::new(local, port);
     let Some(listener) = table.listener(arrives) else {
         why.push(format!("no route listens on {arrives}"));
         return None;
     };
-    let same = |listen: &&SocketAddr| {
-        table.listener(**listen).is_some_and(|other| std::ptr::eq(other, listener))
+    let same = |listen: &SocketAddr| {
+        listen.port() == arrives.port()
+            && table.listener(*listen).is_some_and(|other| std::ptr::eq(other, listener))
     };
-    let listen = of_port.iter().find(same).copied().unwrap_or(arrives);
+    let listen = table.listeners().map(|(listen, _)| listen).find(same).unwrap_or(arrives);
     Some((listen, listener))
 }
 
@@ -317,14 +335,6 @@ fn choose(backends: &[Arc<Backend>], now: Moment, why: &mut Vec<String>) -> Opti
         "checks say that every backend is down".into()
     });
     None
-}
-
-fn is_open(shared: &Shared, listen: SocketAddr) -> bool {
-    let situation = shared.situation.load();
-    let serves = |socket: SocketAddr| {
-        socket == listen || (socket.port() == listen.port() && socket.ip().is_unspecified())
-    };
-    situation.listeners.iter().any(|socket| socket.open && serves(socket.listen))
 }
 
 fn kind(kind: ListenerKind) -> &'static str {

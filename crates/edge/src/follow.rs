@@ -95,7 +95,7 @@ impl Following {
     pub fn start(settings: &ControlPlane, take_over: bool) -> Result<(Self, Change), StateError> {
         let folder = StateFolder::open(&settings.state_dir)?;
         let lock = if take_over { None } else { Some(folder.lock()?) };
-        let (saved, whole) = load(&folder)?;
+        let (saved, whole) = load(&folder, take_over)?;
         let on_disk = saved.as_ref().map(|saved| saved.cursor).filter(|_| whole);
         let keeper = Keeper::start(folder, lock, on_disk)?;
         let now = Instant::now();
@@ -349,14 +349,19 @@ fn key(route_id: RouteId, index: usize, address: IpAddr) -> RouteKey {
     })
 }
 
-/// The last good state and whether the journal may go on. A damaged one is set aside, and its loss is
-/// not mistaken for emptiness.
-fn load(folder: &StateFolder) -> Result<(Option<Saved>, bool), StateError> {
+/// The last good state and whether the journal may go on. A damaged one is set aside, unless it is
+/// that of the edge which is taken over from, and its loss is not mistaken for emptiness.
+fn load(folder: &StateFolder, take_over: bool) -> Result<(Option<Saved>, bool), StateError> {
     match folder.load()? {
-        Loaded::Good { saved, whole } => Ok((Some(*saved), whole)),
+        Loaded::Good { saved, whole } => return Ok((Some(*saved), whole)),
         Loaded::Missing => {
             tracing::warn!("there are no saved routes; waiting for the control plane");
-            Ok((None, false))
+        }
+        Loaded::Unreadable(damage) if take_over => {
+            tracing::error!(
+                reason = %damage,
+                "the saved routes cannot be believed; waiting for the control plane"
+            );
         }
         Loaded::Unreadable(damage) => {
             let aside = folder.set_aside()?;
@@ -364,9 +369,9 @@ fn load(folder: &StateFolder) -> Result<(Option<Saved>, bool), StateError> {
                 reason = %damage, kept_as = %aside.display(),
                 "the saved routes cannot be believed; waiting for the control plane"
             );
-            Ok((None, false))
         }
     }
+    Ok((None, false))
 }
 
 async fn next_item(stream: &mut Option<Stream>) -> Item {

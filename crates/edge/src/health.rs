@@ -5,37 +5,62 @@ mod schedule;
 
 use std::{
     collections::HashMap,
+    io,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::{net::TcpStream, sync::mpsc, task::JoinSet};
+use rustix::io::Errno;
+use sextant_model::routing::{HealthSource, ServedRoute};
+use tokio::{io::AsyncWriteExt, net::TcpStream, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    balance::{Backend, Health},
-    config,
+    balance::{Backend, Health, is_our_own_lack},
+    config, proxy_protocol,
 };
 use schedule::{Schedule, Standing};
 
 /// Checks under way at a time.
 const CONCURRENT: usize = 256;
 
+/// How a backend is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Check {
+    /// What is connected to.
+    pub target: SocketAddr,
+    /// Whether a PROXY header is expected there. One of kind `LOCAL` says that nobody is forwarded.
+    pub proxy_header: bool,
+}
+
+impl Check {
+    /// How the backend at `address` of a route is checked, if it is.
+    pub fn of(address: SocketAddr, route: &ServedRoute) -> Option<Self> {
+        let port = match route.health_source {
+            HealthSource::None => return None,
+            HealthSource::Tcp { port } => port.unwrap_or(address.port()),
+        };
+        // What listens on another port is not what the route forwards to.
+        let proxy_header = route.proxy_protocol && port == address.port();
+        Some(Self { target: SocketAddr::new(address.ip(), port), proxy_header })
+    }
+}
+
 /// What is to be checked.
 #[derive(Clone, Debug)]
 pub enum Watch {
     /// From now on.
     Begin {
-        /// What to connect to.
-        target: SocketAddr,
+        /// How.
+        check: Check,
         /// Who is told.
         backend: Arc<Backend>,
     },
     /// No longer.
     End {
-        /// What was connected to.
-        target: SocketAddr,
+        /// How it was checked.
+        check: Check,
         /// Who was told.
         backend: Arc<Backend>,
     },
@@ -58,13 +83,22 @@ pub fn start(settings: config::Health, stop: CancellationToken) -> Watches {
 }
 
 /// Several backends may have one target: a backend is known by its own address too.
-type Key = (SocketAddr, SocketAddr);
+type Key = (Check, SocketAddr);
+
+/// What a check has shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Finding {
+    Answers,
+    Fails(String),
+    /// Nothing of the backend: this machine could not even ask.
+    Unasked(String),
+}
 
 struct Checks {
     settings: config::Health,
     schedule: Schedule<Key>,
     watched: HashMap<Key, (Arc<Backend>, Standing)>,
-    under_way: JoinSet<(Key, Result<(), String>)>,
+    under_way: JoinSet<(Key, Finding)>,
 }
 
 impl Checks {
@@ -85,7 +119,7 @@ impl Checks {
                     Some(changes) => changes.into_iter().for_each(|change| self.take(change)),
                     None => return,
                 },
-                Some(Ok((key, outcome))) = self.under_way.join_next() => self.judge(key, &outcome),
+                Some(Ok((key, finding))) = self.under_way.join_next() => self.judge(key, &finding),
                 () = sleep_until(due) => self.begin_due(),
             }
         }
@@ -93,14 +127,14 @@ impl Checks {
 
     fn take(&mut self, change: Watch) {
         match change {
-            Watch::Begin { target, backend } => {
-                let key = (target, backend.address());
+            Watch::Begin { check, backend } => {
+                let key = (check, backend.address());
                 let pause = self.settings.interval.mul_f64(rand::random());
                 self.schedule.put(key, Instant::now() + pause);
                 self.watched.insert(key, (backend, Standing::default()));
             }
-            Watch::End { target, backend } => {
-                let key = (target, backend.address());
+            Watch::End { check, backend } => {
+                let key = (check, backend.address());
                 if self.watched.get(&key).is_some_and(|(known, _)| Arc::ptr_eq(known, &backend)) {
                     self.watched.remove(&key);
                     self.schedule.remove(&key);
@@ -114,24 +148,32 @@ impl Checks {
         while self.under_way.len() < CONCURRENT {
             let Some(key) = self.schedule.take_due(now) else { return };
             let timeout = self.settings.timeout;
-            self.under_way.spawn(async move { (key, check(key.0, timeout).await) });
+            self.under_way.spawn(async move { (key, key.0.make(timeout).await) });
         }
     }
 
-    fn judge(&mut self, key: Key, outcome: &Result<(), String>) {
+    fn judge(&mut self, key: Key, finding: &Finding) {
         let Some((backend, standing)) = self.watched.get_mut(&key) else { return };
         // A tenth more or less keeps backends that began together apart.
         let pause = self.settings.interval.mul_f64(0.9 + 0.2 * rand::random::<f64>());
         self.schedule.put(key, Instant::now() + pause);
+        let (address, target) = (backend.address(), key.0.target);
+        if let Finding::Unasked(reason) = finding {
+            tracing::debug!(%address, %target, %reason, "backend was not checked");
+            return;
+        }
         let rules = (self.settings.rise, self.settings.fall);
-        let Some(health) = standing.take(outcome.is_ok(), rules) else { return };
+        let Some(health) = standing.take(*finding == Finding::Answers, rules) else { return };
         let before = backend.health();
         backend.set_health(health);
-        let (address, target) = (backend.address(), key.0);
-        match (outcome, before) {
-            (Ok(()), Health::Unknown) => tracing::debug!(%address, %target, "backend is up"),
-            (Ok(()), _) => tracing::info!(%address, %target, "backend is up again"),
-            (Err(reason), _) => tracing::warn!(%address, %target, %reason, "backend is down"),
+        match (finding, before) {
+            (Finding::Fails(reason) | Finding::Unasked(reason), _) => {
+                tracing::warn!(%address, %target, %reason, "backend is down");
+            }
+            (Finding::Answers, Health::Unknown) => {
+                tracing::debug!(%address, %target, "backend is up");
+            }
+            (Finding::Answers, _) => tracing::info!(%address, %target, "backend is up again"),
         }
     }
 }
@@ -143,15 +185,34 @@ async fn sleep_until(moment: Option<Instant>) {
     }
 }
 
-async fn check(target: SocketAddr, timeout: Duration) -> Result<(), String> {
-    match tokio::time::timeout(timeout, TcpStream::connect(target)).await {
-        Ok(Ok(stream)) => {
-            // The backend need not be left with a connection in TIME_WAIT or half open.
-            let _ = stream.set_zero_linger();
-            Ok(())
+impl Check {
+    async fn make(self, timeout: Duration) -> Finding {
+        match tokio::time::timeout(timeout, self.connect()).await {
+            Ok(Ok(())) => Finding::Answers,
+            Ok(Err(error)) => Finding::from(&error),
+            Err(_) => Finding::Fails(format!("no answer within {} ms", timeout.as_millis())),
         }
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {} ms", timeout.as_millis())),
+    }
+
+    async fn connect(self) -> io::Result<()> {
+        let mut stream = TcpStream::connect(self.target).await?;
+        if self.proxy_header {
+            // It has answered, whatever it makes of the header.
+            let _ = stream.write_all(proxy_protocol::encode_local().as_bytes()).await;
+        }
+        // The backend need not be left with a connection in TIME_WAIT or half open.
+        let _ = stream.set_zero_linger();
+        Ok(())
+    }
+}
+
+impl From<&io::Error> for Finding {
+    fn from(error: &io::Error) -> Self {
+        let reason = error.to_string();
+        match Errno::from_io_error(error) {
+            Some(errno) if is_our_own_lack(errno) => Self::Unasked(reason),
+            _ => Self::Fails(reason),
+        }
     }
 }
 

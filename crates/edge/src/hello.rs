@@ -20,12 +20,15 @@ mod tests;
 pub mod builder;
 
 use message::Message;
-use record::Records;
+use record::{HEADER, Records};
 
 pub use message::MAX_MESSAGE;
 pub use record::MAX_RECORDS;
 pub use rejected::{Part, Rejected};
 pub use server_name::{InvalidName, ServerName};
+
+/// Most bytes that a parser waits for, with all headers: whoever buffers them keeps no more.
+pub const MAX_LENGTH: usize = 4 + MAX_MESSAGE as usize + MAX_RECORDS as usize * HEADER as usize;
 
 /// Where a parser stands after the bytes it has been fed so far.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,8 +23,9 @@ pub type Progress = hello::Progress<RequestHost, Refused>;
 /// What a well-formed request head says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHost {
-    /// The host that is asked for, without its port.
-    pub host: ServerName,
+    /// The host that is asked for, without its port. `None` if neither the Host field, which may be
+    /// missing or empty, nor the request line names one: HTTP/1.0 asks for none.
+    pub host: Option<ServerName>,
     /// Length of the head with the empty line that ends it, in bytes.
     pub size: u32,
 }

@@ -132,7 +132,7 @@ impl Collected {
         let help = "ClientHellos that offered Encrypted ClientHello";
         counter(encoder, "hello_ech_offered", help, ech)?;
         let class = |index: usize| self.sum(|counters| &counters.hello_sizes[index]);
-        let bounds = HELLO_SIZES.iter().map(|bound| f64::from(*bound)).chain([f64::MAX]);
+        let bounds = HELLO_SIZES.iter().map(|bound| f64::from(*bound)).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> =
             bounds.enumerate().map(|(index, bound)| (bound, class(index))).collect();
         let count = buckets.iter().map(|(_, count)| count).sum();

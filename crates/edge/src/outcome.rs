@@ -37,8 +37,6 @@ pub enum Outcome {
     BadRequest(http_host::Refused),
     /// No good PROXY header.
     BadProxyHeader(proxy_protocol::Refused),
-    /// Too many bytes before it said where to.
-    PrereadTooLarge,
     /// A limit was reached.
     OverLimit(Limit),
     /// No backend may be used.
@@ -108,7 +106,6 @@ metrics! {
     RequestVersion => "bad_request", "version";
     RequestMalformed => "bad_request", "malformed";
     RequestTooLarge => "bad_request", "too_large";
-    RequestNoHost => "bad_request", "no_host";
     RequestSeveralHosts => "bad_request", "several_hosts";
     RequestHostMismatch => "bad_request", "host_mismatch";
     RequestInvalidHost => "bad_request", "invalid_host";
@@ -118,7 +115,6 @@ metrics! {
     ProxyHeaderUnsupported => "bad_proxy_header", "unsupported";
     ProxyHeaderTooLarge => "bad_proxy_header", "too_large";
     ProxyHeaderChecksum => "bad_proxy_header", "checksum";
-    PrereadTooLarge => "preread_too_large", "";
     OverConnections => "over_limit", "connections";
     OverPrereads => "over_limit", "prereads";
     OverSourceConnections => "over_limit", "source_connections";
@@ -151,7 +147,6 @@ impl Outcome {
             Self::BadHello(why) => of_hello(*why),
             Self::BadRequest(why) => of_request(*why),
             Self::BadProxyHeader(why) => of_proxy_header(*why),
-            Self::PrereadTooLarge => Metric::PrereadTooLarge,
             Self::OverLimit(limit) => of_limit(*limit),
             Self::NoBackend => Metric::NoBackend,
             Self::ConnectRefused => Metric::ConnectRefused,
@@ -189,7 +184,6 @@ fn of_request(why: http_host::Refused) -> Metric {
         Refused::Version => Metric::RequestVersion,
         Refused::Malformed(_) => Metric::RequestMalformed,
         Refused::TooLarge => Metric::RequestTooLarge,
-        Refused::NoHost => Metric::RequestNoHost,
         Refused::SeveralHosts => Metric::RequestSeveralHosts,
         Refused::HostMismatch => Metric::RequestHostMismatch,
         Refused::InvalidHost(_) => Metric::RequestInvalidHost,
@@ -238,7 +232,6 @@ impl std::fmt::Display for Outcome {
             Self::BadHello(why) => why.fmt(f),
             Self::BadRequest(why) => why.fmt(f),
             Self::BadProxyHeader(why) => why.fmt(f),
-            Self::PrereadTooLarge => f.write_str("too many bytes before the connection was routed"),
             Self::OverLimit(limit) => write!(f, "over the limit of {limit}"),
             Self::NoBackend => f.write_str("no backend may be used"),
             Self::ConnectRefused => f.write_str("no backend took the connection"),
@@ -291,7 +284,6 @@ mod tests {
             Refused::Version,
             Refused::Malformed(Part::Target),
             Refused::TooLarge,
-            Refused::NoHost,
             Refused::SeveralHosts,
             Refused::HostMismatch,
             Refused::InvalidHost(hello::InvalidName::Nul),

@@ -11,7 +11,8 @@
 //! accept_proxy_from = ["fd00::/8"]
 //! ```
 //!
-//! A file is taken as a whole or not at all, and every mistake in it is named.
+//! A file is taken as a whole or not at all, and every mistake in it is named. One that serves nothing
+//! says so: `routes = []`.
 
 mod field;
 mod record;
@@ -125,6 +126,11 @@ pub fn parse(text: &str) -> Result<RouteFile, Vec<Mistake>> {
         }
     };
     let mut reading = Reading { lines, ..Reading::default() };
+    // A file that was cut short must not look like one that serves nothing.
+    if !document.keys().any(|key| key.get_ref() == "routes") {
+        let reason = "there is no [[routes]]; write \"routes = []\" to serve nothing".to_owned();
+        reading.mistake(0, None, None, reason);
+    }
     for (key, value) in &document {
         match key.get_ref().as_ref() {
             "routes" => reading.each(value, "routes", Reading::route),
@@ -147,8 +153,8 @@ struct Reading<'t> {
     /// Finds what cannot stand beside another route.
     table: Table<()>,
     keys: BTreeSet<RouteKey>,
-    /// Offsets of the records in `file.accept_proxy_from`.
-    listeners: Vec<(SocketAddr, usize)>,
+    /// Labels and offsets of the records in `file.accept_proxy_from`.
+    listeners: Vec<(SocketAddr, String, usize)>,
     mistakes: Vec<Mistake>,
 }
 
@@ -193,16 +199,24 @@ impl Reading<'_> {
         };
         fields.refuse_unknown(&record::KEYS);
         let whole = fields.mistakes.is_empty();
+        let [name_at, hostname_at, listen_at] =
+            ["name", "hostname", "listen"].map(|key| fields.place(key));
         for (offset, field, reason) in fields.mistakes {
             self.mistake(offset, Some(label.clone()), field, reason);
         }
         let Some(route) = record.filter(|_| whole) else { return };
         match self.stands(&route, number) {
-            Err(conflict) => self.mistake(offset, Some(label), None, conflict.to_string()),
+            Err(conflict) => {
+                let (offset, field) = match &conflict {
+                    Conflict::Name { .. } => (hostname_at, "hostname"),
+                    Conflict::Port { .. } | Conflict::Kind { .. } => (listen_at, "listen"),
+                };
+                self.mistake(offset, Some(label), Some(field), conflict.to_string());
+            }
             Ok(()) if !self.keys.insert(route.key.clone()) => {
                 let reason =
                     format!("\"{}\" names another route already; names are unique", route.key);
-                self.mistake(offset, Some(label), Some("name"), reason);
+                self.mistake(name_at, Some(label), Some("name"), reason);
             }
             Ok(()) => self.file.routes.push(route),
         }
@@ -222,18 +236,19 @@ impl Reading<'_> {
     fn listener(&mut self, number: usize, offset: usize, table: &DeTable<'_>) {
         let mut fields = Fields::new(table, offset);
         let listen = fields.required("listen", record::listen);
-        let prefixes = fields.required("accept_proxy_from", record::prefixes);
+        let prefixes = record::prefixes(&mut fields);
         fields.refuse_unknown(&["listen", "accept_proxy_from"]);
+        let listen_at = fields.place("listen");
         let label = format!("listener {number}");
         for (offset, field, reason) in fields.mistakes {
             self.mistake(offset, Some(label.clone()), field, reason);
         }
         let (Some(listen), Some(prefixes)) = (listen, prefixes) else { return };
-        self.listeners.push((listen, offset));
         if self.file.accept_proxy_from.insert(listen, prefixes).is_some() {
             let reason = format!("{listen} has another [[listeners]] already; give it once");
-            self.mistake(offset, Some(label), Some("listen"), reason);
+            self.mistake(listen_at, Some(label.clone()), Some("listen"), reason);
         }
+        self.listeners.push((listen, label, listen_at));
     }
 
     fn finish(mut self) -> Result<RouteFile, Vec<Mistake>> {
@@ -241,7 +256,7 @@ impl Reading<'_> {
         let sockets = listen::wanted(&used, true);
         // Routes with mistakes are missing from the table: only a clean file can be judged.
         if self.mistakes.is_empty() {
-            for (listen, offset) in std::mem::take(&mut self.listeners) {
+            for (listen, label, offset) in std::mem::take(&mut self.listeners) {
                 let reason = if !used.contains(&listen) {
                     format!("no route listens on {listen}; remove it, or add one")
                 } else if sockets.iter().any(|socket| socket.address == listen) {
@@ -252,7 +267,7 @@ impl Reading<'_> {
                         "{listen} shares the socket of every address; set it for that one, with port {port}"
                     )
                 };
-                self.mistake(offset, Some("listener".into()), Some("listen"), reason);
+                self.mistake(offset, Some(label), Some("listen"), reason);
             }
         }
         self.mistakes.sort_by_key(|mistake| mistake.line);

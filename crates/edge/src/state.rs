@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! routing.json     a snapshot: a line with version, cursor and checksum, then the routes
-//! routing.journal  what happened since, a line for each event: a change of one route among
-//!                  100,000 writes one line
+//! routing.journal  what happened since, a line for each event, which names the one before it: a
+//!                  change of one route among 100,000 writes one line
 //! lock             one edge per folder
 //! ```
 //!
-//! A line that is cut short ends the journal: everything before it is good.
+//! A line that is cut short, or does not follow on the one before, ends the journal: everything before
+//! it is good.
 
 mod format;
 mod keeper;
@@ -119,8 +120,10 @@ impl StateFolder {
         }
     }
 
-    /// The last good state.
+    /// The last good state. Works without the lock too, while another edge writes.
     pub fn load(&self) -> Result<Loaded, StateError> {
+        // Before the snapshot: a snapshot that is written meanwhile covers all that was in it.
+        let journal = self.read_journal()?;
         let text = match private_file::read_up_to(&self.snapshot_file(), LIMIT) {
             Ok(text) => text,
             Err(error) if error.is_missing() => return Ok(Loaded::Missing),
@@ -134,12 +137,15 @@ impl StateFolder {
             Err(damage) => return Ok(Loaded::Unreadable(damage)),
         };
         // What is left of a journal that was cut in the middle of a character is still good.
-        let whole = match std::fs::read(self.journal_file()) {
-            Ok(journal) => format::replay(&String::from_utf8_lossy(&journal), &mut saved),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-            Err(source) => return Err(StateError::Io { path: self.journal_file(), source }),
-        };
+        let whole = format::replay(&String::from_utf8_lossy(&journal), &mut saved);
         Ok(Loaded::Good { saved: Box::new(saved), whole })
+    }
+
+    fn read_journal(&self) -> Result<Vec<u8>, StateError> {
+        match std::fs::read(self.journal_file()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            read => read.map_err(|source| StateError::Io { path: self.journal_file(), source }),
+        }
     }
 
     /// Moves a state that cannot be believed aside, for those who want to know what happened.

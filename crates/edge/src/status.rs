@@ -79,6 +79,9 @@ pub struct ListenerStatus {
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Whether one on `[::]` takes IPv4 too.
+    #[serde(skip)]
+    pub dual: bool,
 }
 
 /// One record that is not served.
@@ -127,6 +130,15 @@ impl Shared {
     }
 }
 
+impl ListenerStatus {
+    /// Whether connections to `local` arrive here.
+    pub fn takes(&self, local: SocketAddr) -> bool {
+        let every = self.listen.ip().is_unspecified() && self.listen.port() == local.port();
+        let family = self.listen.is_ipv4() == local.is_ipv4() || self.dual;
+        self.listen == local || (every && family)
+    }
+}
+
 impl Situation {
     /// What `publisher` has made of the routes.
     pub fn of(publisher: &Publisher, source: &str, problem: Option<String>) -> Self {
@@ -134,11 +146,13 @@ impl Situation {
             listen: socket.address,
             open: true,
             error: None,
+            dual: socket.dual,
         });
         let failed = publisher.failed_sockets().map(|(socket, reason)| ListenerStatus {
             listen: socket.address,
             open: false,
             error: Some(reason.to_owned()),
+            dual: socket.dual,
         });
         let refused = publisher.routes().refused();
         Self {

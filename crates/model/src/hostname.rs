@@ -111,6 +111,10 @@ impl HostPattern {
     pub fn new(text: &str) -> Result<Self, InvalidHostname> {
         match text.strip_prefix("*.") {
             Some(rest) if rest.contains('*') => Err(InvalidHostname::Wildcard(text.to_owned())),
+            // A name that it matches has a label more.
+            Some(rest) if rest.strip_suffix('.').unwrap_or(rest).len() > LONGEST - 2 => {
+                Err(InvalidHostname::Length(shortened(text), text.chars().count()))
+            }
             Some(rest) => Hostname::new(rest).map(Self::Wildcard),
             None => Hostname::new(text).map(Self::Exact),
         }
@@ -158,11 +162,17 @@ pub fn challenge_value(random: &str) -> String {
 
 /// RFC 3986 calls them IP literals; no top-level domain is a number, so such names cannot exist.
 fn is_ip_literal(name: &str) -> bool {
-    let numeric_end = name
-        .rsplit('.')
-        .next()
-        .is_some_and(|label| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_digit()));
+    let numeric_end = name.rsplit('.').next().is_some_and(|label| is_number(label.as_bytes()));
     numeric_end || name.contains(':') || name.starts_with('[')
+}
+
+/// Whether programs read a last label as a part of an IPv4 address: digits, or `0x` and hex digits,
+/// of which there may be none (WHATWG URL, "ends in a number").
+pub fn is_number(label: &[u8]) -> bool {
+    match label {
+        [b'0', b'x' | b'X', hex @ ..] => hex.iter().all(u8::is_ascii_hexdigit),
+        digits => !digits.is_empty() && digits.iter().all(u8::is_ascii_digit),
+    }
 }
 
 /// Error texts quote what was given, but never more than a line of it.
@@ -224,12 +234,17 @@ mod tests {
 
     #[test]
     fn names_are_normalised_and_others_say_why_not() {
+        let longest_domain = format!("{0}.{0}.{0}.{1}", "a".repeat(63), "a".repeat(59));
+        assert_eq!(longest_domain.len(), 251);
+        assert!(HostPattern::new(&format!("*.{longest_domain}.")).is_ok());
         for (given, kept) in [
             ("Shop.Example.COM.", "shop.example.com"),
             ("*.Example.com", "*.example.com"),
             ("localhost", "localhost"),
             ("xn--bcher-kva.example", "xn--bcher-kva.example"),
             ("1.example", "1.example"),
+            ("0x1.example", "0x1.example"),
+            ("a.0xyz", "a.0xyz"),
         ] {
             assert_eq!(HostPattern::new(given).expect(given).to_string(), kept);
         }
@@ -244,6 +259,10 @@ mod tests {
             ("bücher.example", "contains 'ü'"),
             ("-a.com", "starts or ends with '-'"),
             ("192.0.2.1", "is an IP address"),
+            ("0xc0.0.0x201", "is an IP address"),
+            ("a.0XFF", "is an IP address"),
+            ("a.0x.", "is an IP address"),
+            (&format!("*.{longest_domain}a"), "has 254 characters"),
             ("2001:db8::1", "is an IP address"),
             ("[::1]", "is an IP address"),
             ("*.*.example.com", "wildcard over one label"),

@@ -164,7 +164,7 @@ impl Client {
 
     /// `GET /v1/snapshot`: what the caller may see of the platform now, as a snapshot frame.
     pub async fn snapshot(&self) -> Answer<crate::Frame> {
-        Ok(self.send(Call::get("/v1/snapshot")).await?.value)
+        Ok(self.send(Call::get("/v1/snapshot").snapshot()).await?.value)
     }
 
     /// `POST /v1/enrol`.

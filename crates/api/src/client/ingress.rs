@@ -233,7 +233,7 @@ impl Client {
     /// `GET /v1/snapshot?view=…`.
     pub async fn snapshot_of(&self, view: StreamView) -> Answer<Frame> {
         let path = with_query("/v1/snapshot", &[("view", Some(view.as_str().into()))]);
-        Ok(self.send(Call::get(path)).await?.value)
+        Ok(self.send(Call::get(path).snapshot()).await?.value)
     }
 
     /// `GET /v1/events?view=…`: at most `limit` events after the cursor.

@@ -1,11 +1,21 @@
 //! One WebSocket to one server.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use futures_util::StreamExt;
 use rustls::pki_types::ServerName;
 use sextant_model::Cursor;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::timeout,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_tungstenite::{
     WebSocketStream,
@@ -15,15 +25,32 @@ use tokio_tungstenite::{
 };
 use url::{Host, Url};
 
-use crate::{Auth, Client, Frame, Problem, client::root_cause, frame::StreamView};
+use crate::{
+    Auth, Client, Frame, Problem,
+    client::{SLOWEST_ANSWER, root_cause},
+    frame::{HEARTBEAT_INTERVAL, StreamView},
+};
 
+/// Until the connection stands, and until a server that has only to go on says that it does.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Nothing at all for so long: the connection is dead, whatever TCP believes. A snapshot takes as long
+/// as its bytes keep coming.
+const SILENCE_LIMIT: Duration = HEARTBEAT_INTERVAL.saturating_mul(3);
 /// A snapshot is the largest message there is.
 /// 100,000 routes and their workloads take some 50 MB.
 const MESSAGE_LIMIT: usize = 256 * 1024 * 1024;
 
 /// An open stream of frames.
-pub(super) struct Connection(WebSocketStream<TlsStream<TcpStream>>);
+pub(super) struct Connection<S = TlsStream<TcpStream>> {
+    frames: WebSocketStream<Counted<S>>,
+    silence_limit: Duration,
+}
+
+/// Counts the bytes that arrive.
+struct Counted<S> {
+    stream: S,
+    received: u64,
+}
 
 /// Why there is no stream.
 pub(super) enum OpenError {
@@ -43,8 +70,15 @@ pub(super) async fn open(
     after: Option<Cursor>,
 ) -> Result<Connection, OpenError> {
     let failed = |reason: String| OpenError::Failed(format!("{base}: {reason}"));
-    match tokio::time::timeout(OPEN_TIMEOUT, dial(client, base, view, after)).await {
-        Err(_) => Err(failed(format!("no answer within {} s", OPEN_TIMEOUT.as_secs()))),
+    let late = |limit: Duration| failed(format!("no answer within {} s", limit.as_secs()));
+    let tls = match timeout(OPEN_TIMEOUT, dial(client, base)).await {
+        Err(_) => return Err(late(OPEN_TIMEOUT)),
+        Ok(dialled) => dialled.map_err(|error| failed(root_cause(&error)))?,
+    };
+    // The server answers when it has the snapshot.
+    let limit = if after.is_some() { OPEN_TIMEOUT } else { SLOWEST_ANSWER };
+    match timeout(limit, upgrade(client, base, view, after, tls)).await {
+        Err(_) => Err(late(limit)),
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(WsError::Http(response))) => {
             let problem =
@@ -55,13 +89,8 @@ pub(super) async fn open(
     }
 }
 
-async fn dial(
-    client: &Client,
-    base: &Url,
-    view: Option<StreamView>,
-    after: Option<Cursor>,
-) -> Result<Connection, WsError> {
-    let invalid = |reason: &str| WsError::Io(std::io::Error::other(reason.to_owned()));
+async fn dial(client: &Client, base: &Url) -> io::Result<TlsStream<TcpStream>> {
+    let invalid = |reason: &str| io::Error::other(reason.to_owned());
     let port = base.port_or_known_default().unwrap_or(443);
     let (tcp, name) = match base.host().ok_or_else(|| invalid("the URL has no host"))? {
         Host::Domain(name) => {
@@ -77,8 +106,16 @@ async fn dial(
         }
     };
     tcp.set_nodelay(true)?;
-    let tls = TlsConnector::from(Arc::clone(&client.tls)).connect(name, tcp).await?;
+    TlsConnector::from(Arc::clone(&client.tls)).connect(name, tcp).await
+}
 
+async fn upgrade(
+    client: &Client,
+    base: &Url,
+    view: Option<StreamView>,
+    after: Option<Cursor>,
+    tls: TlsStream<TcpStream>,
+) -> Result<Connection, WsError> {
     let mut url = base.clone();
     let _ = url.set_scheme("wss");
     url.set_path("/v1/stream");
@@ -91,33 +128,49 @@ async fn dial(
     }
     let mut request = url.as_str().into_client_request()?;
     if let Auth::Token(token) = &client.config.auth {
-        let value =
-            format!("Bearer {token}").parse().map_err(|_| invalid("the API token is malformed"))?;
+        let malformed = || WsError::Io(io::Error::other("the API token is malformed"));
+        let value = format!("Bearer {token}").parse().map_err(|_| malformed())?;
         request.headers_mut().insert(http::header::AUTHORIZATION, value);
     }
     let config = WebSocketConfig::default()
         .max_message_size(Some(MESSAGE_LIMIT))
         .max_frame_size(Some(MESSAGE_LIMIT));
-    let (stream, _) =
+    let tls = Counted { stream: tls, received: 0 };
+    let (frames, _) =
         tokio_tungstenite::client_async_with_config(request, tls, Some(config)).await?;
-    Ok(Connection(stream))
+    Ok(Connection { frames, silence_limit: SILENCE_LIMIT })
 }
 
 /// A server that is killed says goodbye to nobody; what TLS makes of that is no news.
 fn lost(error: &WsError) -> String {
     match error {
-        WsError::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+        WsError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             "the server closed the connection".into()
         }
         other => root_cause(other),
     }
 }
 
-impl Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// The next frame; an error ends the connection. Pings are answered by the library.
     pub(super) async fn next(&mut self) -> Result<Frame, String> {
         loop {
-            match self.0.next().await {
+            let before = self.frames.get_ref().received;
+            // What has come of a message stays where it is.
+            match timeout(self.silence_limit, self.message()).await {
+                Ok(frame) => return frame,
+                Err(_) if self.frames.get_ref().received > before => {}
+                Err(_) => {
+                    let limit = self.silence_limit.as_secs();
+                    return Err(format!("the server was silent for {limit} s"));
+                }
+            }
+        }
+    }
+
+    async fn message(&mut self) -> Result<Frame, String> {
+        loop {
+            match self.frames.next().await {
                 Some(Ok(Message::Text(text))) => {
                     return serde_json::from_str(&text)
                         .map_err(|error| format!("a frame could not be read: {error}"));
@@ -129,5 +182,82 @@ impl Connection {
                 Some(Err(error)) => return Err(lost(&error)),
             }
         }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        self.received += (buffer.filled().len() - before) as u64;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join;
+    use sextant_model::Epoch;
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+
+    const SILENCE: Duration = Duration::from_millis(100);
+
+    async fn pair() -> (DuplexStream, Connection<DuplexStream>) {
+        let (server, client) = duplex(64);
+        let client = Counted { stream: client, received: 0 };
+        let frames = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
+        (server, Connection { frames, silence_limit: SILENCE })
+    }
+
+    #[tokio::test]
+    async fn a_message_may_take_longer_than_a_connection_may_be_silent() {
+        let frame =
+            Frame::Bookmark { cursor: Cursor { epoch: Epoch(uuid::Uuid::nil()), event_id: 1 } };
+        let text = format!("{:1000}", serde_json::to_string(&frame).expect("json"));
+        let mut message = vec![0x81, 126];
+        message.extend(u16::try_from(text.len()).expect("short").to_be_bytes());
+        message.extend(text.as_bytes());
+        let (mut server, mut client) = pair().await;
+        let write = async {
+            for piece in message.chunks(50) {
+                server.write_all(piece).await.expect("written");
+                tokio::time::sleep(SILENCE / 5).await;
+            }
+        };
+        // In this order: however late both are, the server is first.
+        let ((), received) = join(write, client.next()).await;
+        assert_eq!(received, Ok(frame));
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_a_byte_is_dead() {
+        let (_server, mut client) = pair().await;
+        let reason = client.next().await.expect_err("nothing came");
+        assert!(reason.contains("was silent for"), "{reason}");
     }
 }

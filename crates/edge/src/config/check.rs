@@ -218,9 +218,6 @@ fn source(
                 .push(format!("control_plane.{key} \"{path}\" is relative; give an absolute path"));
         }
     }
-    if written.listen_addresses.is_empty() {
-        mistakes.push("control_plane.listen_addresses is empty; give at least one address".into());
-    }
     let mut urls = Vec::new();
     for text in &written.urls {
         match api_url(text) {
@@ -232,8 +229,26 @@ fn source(
         urls,
         identity: written.identity,
         state_dir: written.state_dir,
-        listen_addresses: written.listen_addresses,
+        listen_addresses: listen_addresses(&written.listen_addresses, mistakes),
     })
+}
+
+fn listen_addresses(written: &[IpAddr], mistakes: &mut Mistakes) -> Vec<IpAddr> {
+    const KEY: &str = "control_plane.listen_addresses";
+    if written.is_empty() {
+        mistakes.push(format!("{KEY} is empty; give at least one address"));
+    }
+    let mut addresses = Vec::new();
+    for address in written.iter().map(IpAddr::to_canonical) {
+        if address.is_multicast() {
+            mistakes.push(format!("{KEY}: {address} is a multicast address; TCP has none"));
+        }
+        if addresses.contains(&address) {
+            mistakes.push(format!("{KEY}: {address} is listed twice; give it once"));
+        }
+        addresses.push(address);
+    }
+    addresses
 }
 
 fn api_url(text: &str) -> Result<Url, String> {
@@ -279,12 +294,20 @@ fn trusted(texts: &[String], mistakes: &mut Mistakes) -> Vec<Prefix> {
     prefixes
 }
 
-/// A prefix; an address stands for itself alone.
+/// A prefix; an address stands for itself alone. One of mapped IPv4 addresses is that of the IPv4
+/// addresses they are: clients are compared as what they are.
 pub fn prefix(text: &str) -> Result<Prefix, String> {
-    match text.parse::<IpAddr>() {
-        Ok(address) => Ok(Prefix::host(address)),
-        Err(_) => text.parse().map_err(|error: InvalidPrefix| error.to_string()),
-    }
+    /// `::ffff:0:0/96` is all of IPv4.
+    const MAPPED: u8 = 96;
+    let prefix = match text.parse::<IpAddr>() {
+        Ok(address) => Prefix::host(address),
+        Err(_) => text.parse().map_err(|error: InvalidPrefix| error.to_string())?,
+    };
+    let mapped = prefix.v6().and_then(|net| {
+        let length = net.prefix_len().checked_sub(MAPPED)?;
+        Prefix::containing(net.network().to_ipv4_mapped()?.into(), length)
+    });
+    Ok(mapped.unwrap_or(prefix))
 }
 
 fn on_removed(text: &str, mistakes: &mut Mistakes) -> Option<OnRemoved> {

@@ -56,6 +56,31 @@ fn every_mistake_is_named_at_once() {
 }
 
 #[test]
+fn addresses_are_taken_for_what_they_are() {
+    let config = load(
+        "proxy_protocol_from = [\"::ffff:192.0.2.7\", \"::ffff:192.0.2.0/120\", \"::ffff:0:0/96\", \"::/0\"]\n\
+         [control_plane]\nurls = [\"https://[fd5e::1]\"]\nlisten_addresses = [\"::\", \"::ffff:192.0.2.1\"]",
+    )
+    .expect("valid");
+    let prefixes: Vec<String> = config.proxy_protocol_from.iter().map(Prefix::to_string).collect();
+    assert_eq!(prefixes, ["192.0.2.7/32", "192.0.2.0/24", "0.0.0.0/0", "::/0"]);
+    let Source::ControlPlane(control) = config.source else { panic!("{:?}", config.source) };
+    assert_eq!(control.listen_addresses, [IpAddr::from([0; 16]), IpAddr::from([192, 0, 2, 1])]);
+
+    let error = load(
+        "[control_plane]\nurls = [\"https://[fd5e::1]\"]\n\
+         listen_addresses = [\"192.0.2.1\", \"::ffff:192.0.2.1\", \"ff02::1\"]",
+    )
+    .expect_err("invalid");
+    for what in [
+        "control_plane.listen_addresses: 192.0.2.1 is listed twice",
+        "control_plane.listen_addresses: ff02::1 is a multicast address",
+    ] {
+        assert!(error.contains(what), "{what} in {error}");
+    }
+}
+
+#[test]
 fn unknown_keys_and_wrong_types_are_mistakes() {
     let base = "routes = \"r.toml\"\n";
     for (extra, what) in [

@@ -2,8 +2,11 @@ use sextant_api::{follow::Item, frame::SnapshotState};
 use sextant_model::{Cursor, Epoch, NetworkId, RouteId, routing::desired::RoutingSnapshot};
 use uuid::Uuid;
 
-use super::{key, view::*};
-use crate::state::tests::{route, snapshot};
+use super::{key, load, view::*};
+use crate::state::{
+    StateFolder,
+    tests::{route, snapshot},
+};
 
 fn cursor(event_id: i64) -> Cursor {
     Cursor { epoch: Epoch(Uuid::from_u128(7)), event_id }
@@ -45,4 +48,16 @@ fn a_route_has_one_key_for_each_address() {
     let address = |text: &str| text.parse().expect("address");
     assert_eq!(key(id, 0, address("::")).to_string(), id.to_string());
     assert_eq!(key(id, 1, address("192.0.2.1")).to_string(), format!("{id}@192.0.2.1"));
+}
+
+#[test]
+fn a_damaged_state_is_set_aside_only_by_whom_it_belongs_to() {
+    let place = tempfile::tempdir().expect("folder");
+    let folder = StateFolder::open(place.path()).expect("folder");
+    let file = place.path().join("routing.json");
+    std::fs::write(&file, "damaged").expect("written");
+    assert_eq!(load(&folder, true).expect("read"), (None, false));
+    assert!(file.exists(), "it belongs to the process that still runs");
+    assert_eq!(load(&folder, false).expect("read"), (None, false));
+    assert!(!file.exists() && place.path().join("routing.json.unreadable").exists());
 }

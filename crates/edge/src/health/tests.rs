@@ -1,5 +1,7 @@
+use sextant_model::routing::{Matching, RouteKey};
+use tokio::{io::AsyncReadExt, net::TcpListener};
+
 use super::*;
-use tokio::net::TcpListener;
 
 #[test]
 fn a_backend_falls_and_rises_after_enough_checks_in_a_row() {
@@ -37,6 +39,81 @@ fn each_key_is_due_once() {
     assert_eq!(schedule.take_due(now), None);
 }
 
+fn settings() -> config::Health {
+    let ms = Duration::from_millis;
+    config::Health {
+        interval: ms(10),
+        timeout: ms(500),
+        rise: 2,
+        fall: 2,
+        eject_after: 1,
+        eject_for: ms(1),
+        eject_at_most: ms(1),
+    }
+}
+
+#[test]
+fn a_check_that_could_not_be_made_says_nothing_of_the_backend() {
+    let mut checks = Checks::new(settings());
+    let target = "[::1]:1".parse().expect("address");
+    let backend = Arc::new(Backend::new(target));
+    let check = Check { target, proxy_header: false };
+    checks.take(Watch::Begin { check, backend: backend.clone() });
+    let key = (check, target);
+    let finding = |errno: Errno| Finding::from(&io::Error::from(errno));
+    checks.judge(key, &Finding::Answers);
+    for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::ADDRNOTAVAIL] {
+        checks.schedule.remove(&key);
+        checks.judge(key, &finding(errno));
+        assert_eq!(backend.health(), Health::Up, "{errno}");
+        assert!(checks.schedule.next().is_some(), "it is checked again");
+    }
+    for errno in [Errno::CONNREFUSED, Errno::NETUNREACH] {
+        checks.judge(key, &finding(errno));
+    }
+    assert_eq!(backend.health(), Health::Down);
+}
+
+#[test]
+fn a_header_is_sent_only_to_the_port_that_expects_one() {
+    let address = "[fd00::1]:8443".parse().expect("address");
+    let check = |health_source, proxy_protocol| {
+        let route = ServedRoute {
+            key: RouteKey("web".into()),
+            listen: "[::]:443".parse().expect("address"),
+            matching: Matching::Whole,
+            backends: vec![address],
+            proxy_protocol,
+            health_source,
+            max_connections: None,
+        };
+        Check::of(address, &route).map(|check| (check.target.port(), check.proxy_header))
+    };
+    for (port, proxy_protocol, expected) in [
+        (None, false, (8443, false)),
+        (None, true, (8443, true)),
+        (Some(8443), true, (8443, true)),
+        (Some(9000), true, (9000, false)),
+    ] {
+        assert_eq!(check(HealthSource::Tcp { port }, proxy_protocol), Some(expected));
+    }
+    assert_eq!(check(HealthSource::None, true), None);
+}
+
+#[tokio::test]
+async fn a_backend_that_expects_a_header_gets_one_that_forwards_nobody() {
+    let listener = TcpListener::bind("[::1]:0").await.expect("bound");
+    let target = listener.local_addr().expect("address");
+    let check = Check { target, proxy_header: true };
+    let (found, accepted) =
+        tokio::join!(check.make(Duration::from_secs(10)), async { listener.accept().await });
+    assert_eq!(found, Finding::Answers);
+    let mut header = [0; 16];
+    let (mut stream, _) = accepted.expect("accepted");
+    stream.read_exact(&mut header).await.expect("header");
+    assert_eq!(header, proxy_protocol::encode_local().as_bytes());
+}
+
 async fn becomes(backend: &Backend, health: Health) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while backend.health() != health {
@@ -49,20 +126,11 @@ async fn becomes(backend: &Backend, health: Health) {
 async fn a_backend_that_goes_away_and_comes_back_is_noticed() {
     let listener = TcpListener::bind("[::1]:0").await.expect("bound");
     let target = listener.local_addr().expect("address");
-    let ms = Duration::from_millis;
-    let settings = config::Health {
-        interval: ms(10),
-        timeout: ms(500),
-        rise: 2,
-        fall: 2,
-        eject_after: 1,
-        eject_for: ms(1),
-        eject_at_most: ms(1),
-    };
     let stop = CancellationToken::new();
-    let watches = start(settings, stop.clone());
+    let watches = start(settings(), stop.clone());
     let backend = Arc::new(Backend::new("[::1]:1".parse().expect("address")));
-    let begin = Watch::Begin { target, backend: backend.clone() };
+    let check = Check { target, proxy_header: false };
+    let begin = Watch::Begin { check, backend: backend.clone() };
     watches.send(vec![begin]).expect("taken");
     becomes(&backend, Health::Up).await;
     drop(listener);

@@ -3,12 +3,12 @@
 
 use super::{Part, Rejected};
 
-/// Most records one ClientHello may come in. The longest message in records of one byte each needs
-/// 65,540; the rest is for empty records, which OpenSSL tolerates too.
-pub const MAX_RECORDS: u32 = 70_000;
+/// Most records one ClientHello may come in, empty ones included, which OpenSSL tolerates too. A
+/// message of 16 KiB fits in records of one byte, the longest one in records of four.
+pub const MAX_RECORDS: u32 = 20_000;
 
 const HANDSHAKE: u8 = 22;
-const HEADER: u8 = 5;
+pub(super) const HEADER: u8 = 5;
 /// Longest fragment of a plaintext record.
 const MAX_FRAGMENT: u16 = 1 << 14;
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use sextant_model::hostname;
+
 /// Longest name without a trailing dot (RFC 1035 section 2.3.4, as text).
 pub(crate) const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
@@ -55,7 +57,7 @@ impl ServerName {
         }
         raw.iter().try_for_each(|byte| check_byte(*byte))?;
         raw.split(|byte| *byte == b'.').try_for_each(check_label)?;
-        if raw.rsplit(|byte| *byte == b'.').take(1).flatten().all(u8::is_ascii_digit) {
+        if raw.rsplit(|byte| *byte == b'.').next().is_some_and(hostname::is_number) {
             return Err(InvalidName::IpLiteral);
         }
         let mut text = [0; MAX_NAME];
@@ -111,6 +113,7 @@ mod tests {
             ("_acme.a_b.example", "_acme.a_b.example"),
             ("localhost", "localhost"),
             ("1.2.3.4.example", "1.2.3.4.example"),
+            ("a.0xyz", "a.0xyz"),
             ("xn--mnchen-3ya.example", "xn--mnchen-3ya.example"),
             (&longest, &longest),
             (&format!("{longest}."), &longest),
@@ -131,6 +134,9 @@ mod tests {
             ("192.0.2.1", InvalidName::IpLiteral),
             ("192.0.2.1.", InvalidName::IpLiteral),
             ("1", InvalidName::IpLiteral),
+            ("0xc0.0.0x201", InvalidName::IpLiteral),
+            ("a.0XfF", InvalidName::IpLiteral),
+            ("a.0x", InvalidName::IpLiteral),
             ("2001:db8::1", InvalidName::IpLiteral),
             ("[::1]", InvalidName::IpLiteral),
             ("foo example", InvalidName::Character(b' ')),

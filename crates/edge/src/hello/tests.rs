@@ -56,7 +56,7 @@ fn routable() -> Vec<(&'static str, HelloBuilder)> {
         ("20 KB in two records", foo().padded_to(20_000).split_at(16_384).sni_last()),
         ("64 KiB", foo().padded_to(65_536).sni_last()),
         ("16 KiB in records of one byte", foo().padded_to(16_384).sni_last().records([1])),
-        ("64 KiB in records of one byte", foo().padded_to(65_536).sni_last().records([1])),
+        ("64 KiB in records of four bytes", foo().padded_to(65_536).sni_last().records([4])),
         ("early data", foo().early_data(500)),
         ("much early data", foo().early_data(100_000)),
         ("ECH and GREASE", foo().ech_grease().grease()),
@@ -262,6 +262,10 @@ fn the_caps_hold_at_their_exact_values() {
     let last_fits = [&empties[5..], &foo().build()].concat();
     let found = verdict(&last_fits).expect("done").expect("fits");
     assert_eq!(found.records, super::MAX_RECORDS);
+    // Nothing longer is waited for.
+    let longest = foo().padded_to(limit).records([4]);
+    assert_eq!(name(&longest.build()), Some(Ok(Some("foo.example.com".to_owned()))));
+    assert!(longest.build().len() <= super::MAX_LENGTH);
     let one_too_many = [&empties[..], &foo().build()].concat();
     assert_eq!(verdict(&one_too_many), Some(Err(Rejected::TooManyRecords)));
 }

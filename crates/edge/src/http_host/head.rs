@@ -103,10 +103,9 @@ impl Head {
 
     fn end(&mut self) -> Result<RequestHost, Refused> {
         match (self.host.take(), self.target.take()) {
-            (Some(host), target) if target.as_ref().is_none_or(|target| *target == host) => {
+            (host, target) if target.is_none() || target == host => {
                 Ok(RequestHost { host, size: self.size })
             }
-            (None, None) => Err(Refused::NoHost),
             _ => Err(Refused::HostMismatch),
         }
     }

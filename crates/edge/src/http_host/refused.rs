@@ -21,10 +21,6 @@ pub enum Refused {
     /// The head is longer than [`MAX_HEAD`].
     #[error("request head is longer than {MAX_HEAD} bytes")]
     TooLarge,
-    /// No Host field, or an empty one, and no host in the request line either. HTTP/1.0 does not
-    /// ask for one; routing does.
-    #[error("request has no Host")]
-    NoHost,
     /// Two Host fields, equal or not.
     #[error("request has several Host fields")]
     SeveralHosts,
@@ -71,7 +67,6 @@ impl Refused {
             Self::Version => "version",
             Self::Malformed(_) => "malformed",
             Self::TooLarge => "too_large",
-            Self::NoHost => "no_host",
             Self::SeveralHosts => "several_hosts",
             Self::HostMismatch => "host_mismatch",
             Self::InvalidHost(_) => "invalid_host",

@@ -1,14 +1,17 @@
 use proptest::prelude::*;
 
 use super::{HostParser, MAX_HEAD, Part, Progress, Refused};
-use crate::hello::InvalidName;
+use crate::hello::{InvalidName, ServerName};
 
-/// The host, or why not, of bytes that come in pieces of `size`.
+/// The host, or why not, of bytes that come in pieces of `size`; empty if they are a good head that
+/// names none.
 fn host_in_pieces(head: &[u8], size: usize) -> Option<Result<String, Refused>> {
     let mut parser = HostParser::new();
     head.chunks(size).find_map(|piece| match parser.feed(piece) {
         Progress::NeedMore => None,
-        Progress::Done(verdict) => Some(verdict.map(|found| found.host.to_string())),
+        Progress::Done(verdict) => {
+            Some(verdict.map(|found| found.host.map_or(String::new(), |host| host.to_string())))
+        }
     })
 }
 
@@ -39,6 +42,17 @@ fn the_host_of_a_request_is_found() {
 }
 
 #[test]
+fn a_good_request_may_name_no_host() {
+    for head in [
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.0\r\nAccept: */*\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: \t\r\n\r\n",
+    ] {
+        assert_eq!(host(head), Some(Ok(String::new())), "{head:?}");
+    }
+}
+
+#[test]
 fn requests_that_cannot_be_routed_say_why() {
     for (head, want) in [
         ("\x16", Refused::NotHttp),
@@ -51,9 +65,6 @@ fn requests_that_cannot_be_routed_say_why() {
         ("GET / HTTP/2", Refused::Http2),
         ("GET / HTTP/3", Refused::Version),
         ("GET / HTTP/0", Refused::Version),
-        ("GET / HTTP/1.1\r\n\r\n", Refused::NoHost),
-        ("GET / HTTP/1.0\r\nAccept: */*\r\n\r\n", Refused::NoHost),
-        ("GET / HTTP/1.1\r\nHost: \t\r\n\r\n", Refused::NoHost),
         ("GET http://a.example/ HTTP/1.0\r\n\r\n", Refused::HostMismatch),
         ("GET http://a.example/ HTTP/1.1\r\nHost:\r\n\r\n", Refused::HostMismatch),
         ("GET / HTTP/1.1\r\nHost: a.example\r\nhost:", Refused::SeveralHosts),
@@ -135,7 +146,10 @@ fn every_prefix_waits_and_the_verdict_stays() {
     }
     let done = parser.feed(b"\nHost: b.example\r\n");
     let Progress::Done(Ok(found)) = &done else { panic!("{done:?}") };
-    assert_eq!((found.host.as_str(), found.size as usize), ("a.example", head.len()));
+    assert_eq!(
+        (found.host.as_ref().map(ServerName::as_str), found.size as usize),
+        (Some("a.example"), head.len())
+    );
     assert_eq!(parser.feed(b"GET / HTTP/1.1\r\n"), done);
 }
 

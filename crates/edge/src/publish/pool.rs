@@ -7,12 +7,15 @@ use std::{
     sync::Arc,
 };
 
-use sextant_model::routing::{HealthSource, ServedRoute};
+use sextant_model::routing::ServedRoute;
 
-use crate::{balance::Backend, health::Watch};
+use crate::{
+    balance::Backend,
+    health::{Check, Watch},
+};
 
-/// Where it is, and what is connected to for checks.
-type Key = (SocketAddr, Option<SocketAddr>);
+/// Where it is, and how it is checked.
+type Key = (SocketAddr, Option<Check>);
 
 #[derive(Debug, Default)]
 pub struct Pool {
@@ -33,11 +36,11 @@ impl Pool {
     pub fn acquire(&mut self, route: &ServedRoute) -> Arc<[Arc<Backend>]> {
         let (backends, changes) = (&mut self.backends, &mut self.changes);
         let acquire = |&address: &SocketAddr| {
-            let target = target(address, route.health_source);
-            let entry = backends.entry((address, target)).or_insert_with(|| {
+            let check = Check::of(address, route);
+            let entry = backends.entry((address, check)).or_insert_with(|| {
                 let backend = Arc::new(Backend::new(address));
-                if let Some(target) = target {
-                    changes.push(Watch::Begin { target, backend: backend.clone() });
+                if let Some(check) = check {
+                    changes.push(Watch::Begin { check, backend: backend.clone() });
                 }
                 Entry { backend, uses: 0 }
             });
@@ -51,7 +54,7 @@ impl Pool {
     /// route that moves gives them up and takes them again.
     pub fn release(&mut self, route: &ServedRoute) {
         for &address in &route.backends {
-            let key = (address, target(address, route.health_source));
+            let key = (address, Check::of(address, route));
             let Some(entry) = self.backends.get_mut(&key) else { continue };
             entry.uses -= 1;
             if entry.uses == 0 {
@@ -68,19 +71,10 @@ impl Pool {
                 continue;
             }
             let Some(Entry { backend, .. }) = self.backends.remove(&key) else { continue };
-            if let (_, Some(target)) = key {
-                self.changes.push(Watch::End { target, backend });
+            if let (_, Some(check)) = key {
+                self.changes.push(Watch::End { check, backend });
             }
         }
         std::mem::take(&mut self.changes)
-    }
-}
-
-/// What to connect to, to know how a backend is.
-fn target(address: SocketAddr, source: HealthSource) -> Option<SocketAddr> {
-    match source {
-        HealthSource::None => None,
-        HealthSource::Tcp { port: None } => Some(address),
-        HealthSource::Tcp { port: Some(port) } => Some(SocketAddr::new(address.ip(), port)),
     }
 }

@@ -55,10 +55,14 @@ impl<'t, 'i> Fields<'t, 'i> {
         self.value(key)?.get_ref().as_str()
     }
 
+    /// Where the field is, or the record if it is not there.
+    pub fn place(&self, key: &str) -> usize {
+        self.value(key).map_or(self.offset, |value| value.span().start)
+    }
+
     /// Notes a mistake in a field, at its line or that of the record.
     pub fn mistake(&mut self, key: &'static str, reason: impl Into<String>) {
-        let offset = self.value(key).map_or(self.offset, |value| value.span().start);
-        self.mistakes.push((offset, Some(key), reason.into()));
+        self.mistakes.push((self.place(key), Some(key), reason.into()));
     }
 
     /// The field, read; absent if it is not there or cannot be read, which is a mistake.
@@ -86,6 +90,30 @@ impl<'t, 'i> Fields<'t, 'i> {
             self.mistakes.push((self.offset, Some(key), "is missing".into()));
         }
         self.optional(key, read)
+    }
+
+    /// A list of texts with the offset of each, each read by `read`; absent if one cannot be read,
+    /// which is a mistake at its own line.
+    pub fn required_list<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<(usize, T)>> {
+        let items = self.required(key, |value| match value.as_array() {
+            Some(_) => Ok(()),
+            None => Err(unexpected(value, "a list of texts")),
+        });
+        let items = items.and(self.value(key)?.get_ref().as_array())?;
+        let before = self.mistakes.len();
+        let mut good = Vec::new();
+        for item in items {
+            let offset = item.span().start;
+            match text(item.get_ref()).and_then(|text| read(&text)) {
+                Ok(value) => good.push((offset, value)),
+                Err(reason) => self.mistakes.push((offset, Some(key), reason)),
+            }
+        }
+        (self.mistakes.len() == before).then_some(good)
     }
 
     /// Every other key is a mistake.
@@ -119,23 +147,6 @@ pub fn count(value: &DeValue<'_>) -> Result<u32, String> {
         Ok(count) if count > 0 => Ok(count),
         _ => Err(format!("is {text}; use 1 to {}", u32::MAX)),
     }
-}
-
-/// A list of texts, each read by `read`.
-pub fn list<T>(
-    value: &DeValue<'_>,
-    read: impl Fn(&str) -> Result<T, String>,
-) -> Result<Vec<T>, String> {
-    let items = value.as_array().ok_or_else(|| unexpected(value, "a list of texts"))?;
-    let mut mistakes = Vec::new();
-    let mut good = Vec::new();
-    for item in items {
-        match text(item.get_ref()).and_then(|text| read(&text)) {
-            Ok(value) => good.push(value),
-            Err(mistake) => mistakes.push(mistake),
-        }
-    }
-    if mistakes.is_empty() { Ok(good) } else { Err(mistakes.join("; ")) }
 }
 
 fn unexpected(value: &DeValue<'_>, wanted: &str) -> String {

@@ -40,7 +40,7 @@ impl Record {
         };
         let hint = fields.optional("protocol_hint", protocol_hint).unwrap_or(default);
         let matching = matching(fields, hint, hostname, match_host);
-        let backends = fields.required("backends", backends);
+        let backends = backends(fields);
         let proxy_protocol = fields.optional("proxy_protocol", field::boolean).unwrap_or_default();
         let health_source = fields.optional("health_source", health_source).unwrap_or_default();
         let max_connections = fields.optional("max_connections", field::count);
@@ -154,31 +154,43 @@ pub fn listen(value: &DeValue<'_>) -> Result<SocketAddr, String> {
     if address.ip().is_multicast() {
         return Err(format!("{address} is a multicast address; TCP has none"));
     }
+    if let SocketAddr::V6(scoped) = address
+        && scoped.scope_id() != 0
+    {
+        return Err(format!(
+            "{address} is an address of one interface only; listen on one without \"%\", or on every address"
+        ));
+    }
     Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
 
-fn backends(value: &DeValue<'_>) -> Result<Vec<SocketAddr>, String> {
-    let backends = field::list(value, |text| {
-        let address = socket_address(text)?;
-        if address.ip().is_unspecified() || address.ip().is_multicast() {
-            return Err(format!("{address} is no address of a backend; give a unicast address"));
-        }
-        Ok(address)
-    })?;
+fn backends(fields: &mut Fields<'_, '_>) -> Option<Vec<SocketAddr>> {
+    let backends = fields.required_list("backends", backend)?;
     if backends.is_empty() {
-        return Err("is empty; give at least one, like \"[fd00::1]:8443\"".into());
+        fields.mistake("backends", "is empty; give at least one, like \"[fd00::1]:8443\"");
+        return None;
     }
-    for (index, backend) in backends.iter().enumerate() {
-        if backends[..index].contains(backend) {
-            return Err(format!("{backend} is listed twice"));
+    for (index, (offset, backend)) in backends.iter().enumerate() {
+        if backends[..index].iter().any(|(_, other)| other == backend) {
+            let reason = format!("{backend} is listed twice");
+            fields.mistakes.push((*offset, Some("backends"), reason));
         }
     }
-    Ok(backends)
+    Some(backends.into_iter().map(|(_, backend)| backend).collect())
+}
+
+fn backend(text: &str) -> Result<SocketAddr, String> {
+    let address = socket_address(text)?;
+    if address.ip().is_unspecified() || address.ip().is_multicast() {
+        return Err(format!("{address} is no address of a backend; give a unicast address"));
+    }
+    Ok(address)
 }
 
 /// Prefixes, or addresses that stand for themselves.
-pub fn prefixes(value: &DeValue<'_>) -> Result<Vec<Prefix>, String> {
-    field::list(value, config::check::prefix)
+pub fn prefixes(fields: &mut Fields<'_, '_>) -> Option<Vec<Prefix>> {
+    let prefixes = fields.required_list("accept_proxy_from", config::check::prefix)?;
+    Some(prefixes.into_iter().map(|(_, prefix)| prefix).collect())
 }
 
 fn socket_address(text: &str) -> Result<SocketAddr, String> {

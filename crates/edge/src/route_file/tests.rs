@@ -71,6 +71,7 @@ fn every_bad_field_says_what_is_wrong_and_what_to_do() {
         ("backends = [\"[::]:1\"]", "is no address of a backend"),
         ("backends = [\"[::1]:1\", \"[::1]:1\"]", "is listed twice"),
         ("backends = \"[::1]:1\"", "is of type string; give a list of texts"),
+        ("backends = [1]", "backends: is of type integer; give a text"),
     ] {
         let found = mistake(fields);
         assert!(found.contains(what), "{what} in {found}");
@@ -109,6 +110,23 @@ fn every_bad_field_says_what_is_wrong_and_what_to_do() {
 }
 
 #[test]
+fn an_address_of_one_interface_is_refused_where_its_interface_would_be_lost() {
+    let found = mistakes("[[routes]]\nlisten = \"[fe80::1%2]:443\"\nbackends = [\"[::1]:1\"]\n");
+    assert!(
+        matches!(&found[..], [one] if one.contains("listen: [fe80::1%2]:443 is an address of one interface")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn mapped_prefixes_are_those_of_ipv4() {
+    let text = GOOD.replace("192.0.2.7", "::ffff:192.0.2.0/120");
+    let file = parse(&text).expect("valid");
+    let listen = "[::]:443".parse().expect("address");
+    assert_eq!(file.accept_proxy_from[&listen][1].to_string(), "192.0.2.0/24");
+}
+
+#[test]
 fn routes_that_cannot_stand_beside_each_other_are_refused() {
     let route = |listen: &str, rest: &str| {
         format!("[[routes]]\nlisten = \"{listen}\"\nbackends = [\"[::1]:1\"]\n{rest}\n")
@@ -143,6 +161,45 @@ fn routes_that_cannot_stand_beside_each_other_are_refused() {
 }
 
 #[test]
+fn a_mistake_names_the_line_of_what_is_wrong() {
+    let route = "[[routes]]\nname = \"a\"\nlisten = \"[::]:443\"\nhostname = \"a.example\"\n\
+                 backends = [\"[::1]:1\"]\n";
+    for (second, place) in [
+        (
+            "[[routes]]\nlisten = \"[::]:443\"\nhostname = \"a.example\"\nbackends = [\"[::1]:1\"]",
+            "line 8: route 2 (\"a.example\"): hostname: ",
+        ),
+        (
+            "[[routes]]\nbackends = [\"[::1]:1\"]\nlisten = \"[::]:443\"",
+            "line 8: route 2: listen: ",
+        ),
+        (
+            "[[routes]]\nlisten = \"[::]:444\"\nbackends = [\"[::1]:1\"]\nname = \"a\"",
+            "line 9: route 2 (\"a\"): name: ",
+        ),
+        (
+            "[[routes]]\nlisten = \"[::]:444\"\nbackends = [\n  \"[::1]:1\",\n  \"[::1]:0\",\n]",
+            "line 10: route 2: backends: ",
+        ),
+        (
+            "[[routes]]\nlisten = \"[::]:444\"\nbackends = [\n  \"[::1]:1\",\n  \"[::1]:1\",\n]",
+            "line 10: route 2: backends: [::1]:1 is listed twice",
+        ),
+        (
+            "[[listeners]]\nlisten = \"[::]:443\"\naccept_proxy_from = [\n  \"fd00::/8\",\n  \"x\",\n]",
+            "line 10: listener 1: accept_proxy_from: ",
+        ),
+        (
+            "[[listeners]]\naccept_proxy_from = []\nlisten = \"[::]:444\"",
+            "line 8: listener 1: listen: no route listens on [::]:444",
+        ),
+    ] {
+        let found = mistakes(&format!("{route}{second}\n"));
+        assert!(matches!(&found[..], [one] if one.starts_with(place)), "{place} in {found:?}");
+    }
+}
+
+#[test]
 fn all_mistakes_are_reported_in_the_order_of_the_file() {
     let found = mistakes(
         "speed = 1\n[[routes]]\nlisten = \"[::]:443\"\nbackends = []\n[[routes]]\nlisten = \"443\"\nbackends = [\"[::1]:1\"]\n",
@@ -155,5 +212,16 @@ fn all_mistakes_are_reported_in_the_order_of_the_file() {
 fn what_is_not_toml_names_the_line() {
     let found = mistakes("[[routes]]\nlisten = \n");
     assert!(found[0].starts_with("line 2: "), "{found:?}");
-    assert_eq!(parse("").expect("empty"), RouteFile::default());
+}
+
+#[test]
+fn a_file_that_serves_nothing_says_so() {
+    assert_eq!(parse("routes = []\n").expect("meant"), RouteFile::default());
+    for cut_short in ["", "\n", "# routes of host-1\n"] {
+        let found = mistakes(cut_short);
+        assert_eq!(
+            found,
+            ["line 1: there is no [[routes]]; write \"routes = []\" to serve nothing"]
+        );
+    }
 }

@@ -28,7 +28,7 @@ pub enum Damage {
     Version(u64),
 }
 
-/// One line of the journal.
+/// Something that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// Where the stream goes on.
@@ -36,6 +36,13 @@ pub struct Entry {
     /// What happened; nothing of interest if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Event>,
+}
+
+/// One line of the journal. Each names the one before it, so that nothing can be missing between.
+#[derive(Serialize, Deserialize)]
+struct Line<E> {
+    after: i64,
+    entry: E,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -71,9 +78,9 @@ pub fn decode_snapshot(text: &str) -> Result<Saved, Damage> {
     Ok(Saved { cursor: head.cursor, routing: Routing::from(snapshot) })
 }
 
-/// A line of the journal.
-pub fn encode_line(entry: &Entry) -> serde_json::Result<String> {
-    let text = serde_json::to_string(entry)?;
+/// A line of the journal, for what follows on `after`.
+pub fn encode_line(after: Cursor, entry: &Entry) -> serde_json::Result<String> {
+    let text = serde_json::to_string(&Line { after: after.event_id, entry })?;
     Ok(format!("{} {text}\n", &checksum(&text)[..16]))
 }
 
@@ -81,7 +88,7 @@ pub fn encode_line(entry: &Entry) -> serde_json::Result<String> {
 /// the snapshot are skipped.
 pub fn replay(journal: &str, saved: &mut Saved) -> bool {
     for line in journal.split_inclusive('\n') {
-        let Some(entry) = decode_line(line) else {
+        let Some(Line { after, entry }) = decode_line(line) else {
             tracing::warn!(cursor = %saved.cursor, "the journal of routes is cut short or damaged");
             return false;
         };
@@ -91,6 +98,10 @@ pub fn replay(journal: &str, saved: &mut Saved) -> bool {
         {
             continue;
         }
+        if after != saved.cursor.event_id {
+            tracing::warn!(cursor = %saved.cursor, after, "the journal of routes has a gap");
+            return false;
+        }
         if let Some(event) = &entry.event {
             saved.routing.apply(event);
         }
@@ -99,7 +110,7 @@ pub fn replay(journal: &str, saved: &mut Saved) -> bool {
     true
 }
 
-fn decode_line(line: &str) -> Option<Entry> {
+fn decode_line(line: &str) -> Option<Line<Entry>> {
     let (sum, text) = line.strip_suffix('\n')?.split_once(' ')?;
     if sum != &checksum(text)[..16] {
         return None;

@@ -169,22 +169,21 @@ impl Writer {
         snapshot: Option<(Cursor, Box<RoutingSnapshot>)>,
         entries: &[Entry],
     ) -> Result<(), StateError> {
-        let mut last = None;
+        let mut on_disk = *self.saved.borrow();
         if let Some((cursor, snapshot)) = snapshot {
             self.write_snapshot(cursor, &snapshot)?;
-            last = Some(cursor);
+            on_disk = Some(cursor);
         }
-        if let Some(entry) = entries.last() {
+        if let (Some(before), Some(last)) = (on_disk, entries.last()) {
             let path = self.folder.journal_file();
-            let size = self.append(entries).map_err(|source| StateError::Io { path, source })?;
+            let size =
+                self.append(before, entries).map_err(|source| StateError::Io { path, source })?;
             if size > JOURNAL_LIMIT.max(self.snapshot_size) {
                 self.wants_snapshot.store(true, Relaxed);
             }
-            last = Some(entry.cursor);
+            on_disk = Some(last.cursor);
         }
-        if last.is_some() {
-            self.saved.send_replace(last);
-        }
+        self.saved.send_replace(on_disk);
         Ok(())
     }
 
@@ -204,10 +203,11 @@ impl Writer {
         journal.map_err(|source| StateError::Io { path, source })
     }
 
-    fn append(&mut self, entries: &[Entry]) -> io::Result<u64> {
+    fn append(&mut self, mut before: Cursor, entries: &[Entry]) -> io::Result<u64> {
         let mut lines = String::new();
         for entry in entries {
-            lines.push_str(&encode_line(entry)?);
+            lines.push_str(&encode_line(before, entry)?);
+            before = entry.cursor;
         }
         let journal = self.journal()?;
         journal.write_all(lines.as_bytes())?;

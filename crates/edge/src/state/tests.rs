@@ -116,6 +116,49 @@ fn a_journal_that_is_cut_short_is_good_up_to_there() {
 }
 
 #[test]
+fn a_journal_that_goes_on_elsewhere_is_not_believed() {
+    let place = tempfile::tempdir().expect("folder");
+    let folder = StateFolder::open(place.path()).expect("folder");
+    let keeper =
+        Keeper::start(folder.clone(), Some(folder.lock().expect("locked")), None).expect("started");
+    keeper.replace(cursor(100), snapshot(Vec::new()));
+    saves(&keeper, cursor(100));
+    let old = std::fs::read(folder.snapshot_file()).expect("snapshot");
+    keeper.append(vec![mark(150)]);
+    saves(&keeper, cursor(150));
+    keeper.replace(cursor(200), snapshot(vec![route(1, "a.example")]));
+    keeper.append(vec![mark(201)]);
+    saves(&keeper, cursor(201));
+    drop(keeper);
+    let (saved, whole) = good(&folder);
+    assert_eq!((saved.cursor, saved.routing.routes().len(), whole), (cursor(201), 1, true));
+    // As somebody sees it who read the snapshot before it was replaced, and the journal after.
+    std::fs::write(folder.snapshot_file(), old).expect("written");
+    let (saved, whole) = good(&folder);
+    assert_eq!((saved.cursor, saved.routing.routes().len(), whole), (cursor(100), 0, false));
+}
+
+#[test]
+fn who_reads_while_another_writes_misses_nothing() {
+    let place = tempfile::tempdir().expect("folder");
+    let folder = StateFolder::open(place.path()).expect("folder");
+    let keeper =
+        Keeper::start(folder.clone(), Some(folder.lock().expect("locked")), None).expect("started");
+    keeper.replace(cursor(1), snapshot(Vec::new()));
+    saves(&keeper, cursor(1));
+    let mut seen = 1;
+    for round in 1..200 {
+        keeper.append((0..5).map(|step| mark(round * 10 + step)).collect());
+        keeper.replace(cursor(round * 10 + 5), snapshot(Vec::new()));
+        keeper.append(vec![mark(round * 10 + 6)]);
+        let on_disk = keeper.saved().borrow().expect("saved").event_id;
+        let (saved, _) = good(&folder);
+        assert!(saved.cursor.event_id >= on_disk.max(seen), "{} after {on_disk}", saved.cursor);
+        seen = saved.cursor.event_id;
+    }
+}
+
+#[test]
 fn a_snapshot_that_was_changed_is_not_believed() {
     let place = tempfile::tempdir().expect("folder");
     let folder = StateFolder::open(place.path()).expect("folder");

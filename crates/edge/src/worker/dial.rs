@@ -9,7 +9,7 @@ use super::{
     socket::{self, Written},
 };
 use crate::{
-    balance::choose,
+    balance::{choose, is_our_own_lack},
     outcome::Outcome,
     proxy_protocol::{self, Header},
     table::RouteLease,
@@ -226,19 +226,6 @@ fn note_failure(connection: &Connection, context: &Context) {
         let backend = lease.backend().address();
         tracing::warn!(%backend, "backend is ejected: connections to it fail in a row");
     }
-}
-
-/// Errors that say nothing of the backend. No space: for more sockets to be watched.
-fn is_our_own_lack(error: Errno) -> bool {
-    matches!(
-        error,
-        Errno::MFILE
-            | Errno::NFILE
-            | Errno::NOMEM
-            | Errno::NOBUFS
-            | Errno::NOSPC
-            | Errno::ADDRNOTAVAIL
-    )
 }
 
 fn failure(error: Errno) -> Outcome {

@@ -54,7 +54,6 @@ pub fn manner(kind: ListenerKind, outcome: Outcome) -> Manner {
         | Outcome::Shutdown
         | Outcome::NoListener
         | Outcome::BadProxyHeader(_)
-        | Outcome::PrereadTooLarge
         // Whoever has too many connections is not given a socket that lingers.
         | Outcome::OverLimit(_) => Manner::Reset,
         Outcome::BadHello(why) => why.alert().map_or(Manner::Close, Manner::Alert),
@@ -84,7 +83,6 @@ fn refused_request(why: http_host::Refused) -> Manner {
         Refused::Version => answer!("505 HTTP Version Not Supported"),
         Refused::TooLarge => answer!("431 Request Header Fields Too Large"),
         Refused::Malformed(_)
-        | Refused::NoHost
         | Refused::SeveralHosts
         | Refused::HostMismatch
         | Refused::InvalidHost(_)

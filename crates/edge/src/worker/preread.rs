@@ -4,16 +4,13 @@ use sextant_model::routing::table::ListenerKind;
 
 use crate::{
     hello::{ClientHello, HelloParser, Progress, ServerName},
-    http_host::{self, HostParser},
+    http_host::HostParser,
     outcome::Outcome,
     proxy_protocol::{Addresses, Decoder},
 };
 
-/// Most bytes that are kept before a connection is routed: the longest ClientHello in records of a
-/// few hundred bytes each, and early data that came with it.
-pub const MAX_KEPT: usize = 128 * 1024;
-
-/// What has been read of a connection that is not routed yet.
+/// What has been read of a connection that is not routed yet. The parsers say how many bytes that
+/// may be: [`crate::hello::MAX_LENGTH`] and [`crate::http_host::MAX_HEAD`].
 #[derive(Debug)]
 pub struct Preread {
     /// Of the PROXY header, until it is complete.
@@ -21,8 +18,8 @@ pub struct Preread {
     /// Bytes fed to it.
     header_fed: usize,
     sniffer: Sniffer,
+    /// Whether the client has said anything.
     begun: bool,
-    kept: usize,
 }
 
 #[derive(Debug)]
@@ -66,7 +63,7 @@ impl Preread {
             ListenerKind::Http => Sniffer::Host(HostParser::new()),
         };
         let header = header.then(Decoder::new);
-        Self { header, header_fed: 0, sniffer, begun: false, kept: 0 }
+        Self { header, header_fed: 0, sniffer, begun: false }
     }
 
     /// Whether no byte has to be read: raw connections are routed at once, so that servers may
@@ -77,11 +74,11 @@ impl Preread {
 
     /// Takes the bytes that follow those of the call before.
     pub fn feed(&mut self, new: &[u8]) -> Fed {
-        self.begun |= !new.is_empty();
         let mut fed = Fed { header: 0, addresses: None, verdict: None };
         if let Some(decoder) = &mut self.header {
             match decoder.feed(new) {
                 Progress::NeedMore => {
+                    self.begun |= !new.is_empty();
                     self.header_fed += new.len();
                     return Fed { header: new.len(), ..fed };
                 }
@@ -93,6 +90,8 @@ impl Preread {
                     fed.header = decoded.consumed.saturating_sub(self.header_fed).min(new.len());
                     fed.addresses = decoded.addresses;
                     self.header = None;
+                    // A header says that somebody is there, not that they said anything.
+                    self.begun = false;
                 }
             }
         }
@@ -101,8 +100,8 @@ impl Preread {
     }
 
     fn sniff(&mut self, new: &[u8]) -> Option<Verdict> {
-        self.kept += new.len();
-        let verdict = match &mut self.sniffer {
+        self.begun |= !new.is_empty();
+        match &mut self.sniffer {
             Sniffer::Nothing => Some(Verdict::Whole),
             Sniffer::Hello(parser) => match parser.feed(new) {
                 Progress::NeedMore => None,
@@ -111,14 +110,10 @@ impl Preread {
             },
             Sniffer::Host(parser) => match parser.feed(new) {
                 Progress::NeedMore => None,
-                Progress::Done(Ok(request)) => Some(Verdict::Request(Some(request.host))),
-                // A good request that names no host, as HTTP/1.0 has them.
-                Progress::Done(Err(http_host::Refused::NoHost)) => Some(Verdict::Request(None)),
+                Progress::Done(Ok(request)) => Some(Verdict::Request(request.host)),
                 Progress::Done(Err(why)) => Some(Verdict::Refused(Outcome::BadRequest(why))),
             },
-        };
-        let too_large = verdict.is_none() && self.kept > MAX_KEPT;
-        verdict.or_else(|| too_large.then_some(Verdict::Refused(Outcome::PrereadTooLarge)))
+        }
     }
 
     /// How it ends if the client closes now.
@@ -168,6 +163,25 @@ mod tests {
         let mut preread = Preread::new(ListenerKind::Tls, false);
         assert_eq!(preread.closed(), Outcome::Probe);
         preread.feed(&[22]);
+        assert_eq!(preread.closed(), Outcome::ClientLeft);
+    }
+
+    #[test]
+    fn closing_after_a_whole_header_is_a_probe() {
+        let header = proxy_protocol::encode_local();
+        let header = header.as_bytes();
+        for cut in 0..header.len() {
+            let mut preread = Preread::new(ListenerKind::Tls, true);
+            preread.feed(&header[..cut]);
+            let half = if cut == 0 { Outcome::Probe } else { Outcome::ClientLeft };
+            assert_eq!(preread.closed(), half, "cut at {cut}");
+            preread.feed(&header[cut..]);
+            assert_eq!(preread.closed(), Outcome::Probe, "cut at {cut}");
+            preread.feed(&[22]);
+            assert_eq!(preread.closed(), Outcome::ClientLeft);
+        }
+        let mut preread = Preread::new(ListenerKind::Tls, true);
+        preread.feed(&[header, &[22]].concat());
         assert_eq!(preread.closed(), Outcome::ClientLeft);
     }
 }

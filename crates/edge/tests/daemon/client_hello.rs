@@ -2,6 +2,8 @@
 //! one row a shape, through the real program. The bytes arrive as they were sent, or not at all.
 
 use std::{
+    cell::RefCell,
+    collections::BTreeMap,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
@@ -9,9 +11,11 @@ use std::{
 
 use sextant_edge::hello::builder::HelloBuilder;
 
-use crate::support::{Backend, Edge, Port, tls};
+use crate::support::{Backend, Edge, Port, Start, eventually, tls};
 
 const FOO: &str = "foo.example.com";
+const INVALID_NAME: &str = "bad_hello/invalid_name, alert 47";
+const UNKNOWN_NAME: &str = "unknown_name/, alert 112";
 
 /// How the bytes leave the client.
 #[derive(Clone, Copy)]
@@ -25,7 +29,8 @@ enum Sent {
 /// The edge, with `foo.example.com` and `*.bar.example.com`; there is no default to fall through to.
 struct Matrix {
     address: SocketAddr,
-    _edge: Edge,
+    edge: Edge,
+    refusals: RefCell<BTreeMap<String, u64>>,
     _backends: [Backend; 2],
 }
 
@@ -34,15 +39,39 @@ impl Matrix {
         let backends = [Backend::start("foo"), Backend::start("bar")];
         let port = Port::reserve();
         let routes = [tls(&port, FOO, &backends[0]), tls(&port, "*.bar.example.com", &backends[1])];
-        let edge = crate::support::Start::with_routes(&routes.concat())
-            .config("[timeouts]\nhello = \"1500ms\"\n")
-            .start();
-        Self { address: port.address, _edge: edge, _backends: backends }
+        let edge =
+            Start::with_routes(&routes.concat()).config("[timeouts]\nhello = \"1500ms\"\n").start();
+        let refusals = RefCell::new(refusals(&edge));
+        Self { address: port.address, edge, refusals, _backends: backends }
     }
 
-    /// Which backend has the connection, after every byte of `bytes` came back from it; empty if
-    /// the edge refused.
-    fn backend_of(&self, bytes: &[u8], sent: Sent) -> String {
+    /// Where the connection ends: the backend, after every byte of `bytes` came back from it; or
+    /// `outcome/reason` and the alert that the client got, if one.
+    fn end_of(&self, bytes: &[u8], sent: Sent) -> String {
+        self.answer_to(bytes, sent).unwrap_or_else(|alert| {
+            let refusal = self.next_refusal();
+            match alert {
+                Some(alert) => format!("{refusal}, alert {alert}"),
+                None => refusal,
+            }
+        })
+    }
+
+    /// What the connection that was refused just now is counted by.
+    fn next_refusal(&self) -> String {
+        let mut found = None;
+        eventually("a refusal is counted", || {
+            let before = self.refusals.replace(refusals(&self.edge));
+            let now = self.refusals.borrow();
+            let grown = now.iter().find(|(name, count)| before.get(*name) != Some(*count));
+            found = grown.map(|(name, _)| name.clone());
+            found.is_some()
+        });
+        found.expect("it was found")
+    }
+
+    /// The name that the backend greets with, or the alert.
+    fn answer_to(&self, bytes: &[u8], sent: Sent) -> Result<String, Option<u8>> {
         let mut client = TcpStream::connect(self.address).expect("connected");
         client.set_nodelay(true).expect("option");
         client.set_read_timeout(Some(Duration::from_secs(10))).expect("option");
@@ -65,15 +94,20 @@ impl Matrix {
                 }
             });
             let mut greeting = [0; 3];
-            let Ok(()) = client.read_exact(&mut greeting) else { return String::new() };
+            if client.read_exact(&mut greeting).is_err() {
+                return Err(None);
+            }
             // What begins like a TLS alert comes from the edge.
             if greeting[0] == 21 {
-                return String::new();
+                let mut rest = [0; 4];
+                client.read_exact(&mut rest).expect("an alert");
+                assert_eq!(rest[..3], [0, 2, 2], "a fatal one");
+                return Err(Some(rest[3]));
             }
             let mut echoed = vec![0; bytes.len()];
             client.read_exact(&mut echoed).expect("echo");
             assert!(echoed == bytes, "the backend got other bytes");
-            String::from_utf8(greeting.to_vec()).expect("greeting")
+            Ok(String::from_utf8(greeting.to_vec()).expect("greeting"))
         })
     }
 
@@ -87,6 +121,19 @@ impl Matrix {
         assert!(end.is_empty(), "somebody answered: {end:?}");
         begin.elapsed()
     }
+}
+
+/// Connections that were refused for what they said, by `outcome/reason`.
+fn refusals(edge: &Edge) -> BTreeMap<String, u64> {
+    let metrics = edge.get("/metrics");
+    let ended = metrics.lines().filter_map(|line| {
+        let labels = line.strip_prefix("sextant_edge_connections_ended_total{outcome=\"")?;
+        let (outcome, rest) = labels.split_once("\",reason=\"")?;
+        let (reason, count) = rest.split_once("\"} ")?;
+        let refused = ["bad_hello", "no_name", "unknown_name"].contains(&outcome);
+        Some((format!("{outcome}/{reason}"), count.parse().ok()?)).filter(|_| refused)
+    });
+    ended.collect()
 }
 
 fn foo() -> HelloBuilder {
@@ -109,6 +156,8 @@ fn every_shape_of_hello_goes_where_it_should() {
     let name_at = place_of_name(&foo().build()) - 5;
     let version = |version| foo().record_version(version).build();
     let host_name: (u8, &[u8]) = (0, FOO.as_bytes());
+    let two_names = HelloBuilder::new().sni_list(&[host_name, host_name]).build();
+    let http = b"GET / HTTP/1.1\r\nHost: foo.example.com\r\n\r\n".to_vec();
     let twice = foo().extension(0, [&[0, 18, 0, 0, 15][..], FOO.as_bytes()].concat()).build();
     let rows = [
         ("one record", foo().build(), AtOnce, "foo"),
@@ -131,18 +180,18 @@ fn every_shape_of_hello_goes_where_it_should() {
         ("record version 3.4", version(0x0304), AtOnce, "foo"),
         ("mixed case", named("Foo.eXample.COM"), AtOnce, "foo"),
         ("a dot at the end", named("foo.example.com."), AtOnce, "foo"),
-        ("a NUL inside", named(b"foo.example.com\0.evil.net"), AtOnce, ""),
-        ("two extensions", twice, AtOnce, ""),
-        ("two names", HelloBuilder::new().sni_list(&[host_name, host_name]).build(), AtOnce, ""),
+        ("a NUL inside", named(b"foo.example.com\0.evil.net"), AtOnce, INVALID_NAME),
+        ("two extensions", twice, AtOnce, "bad_hello/duplicate_sni, alert 47"),
+        ("two names", two_names, AtOnce, "bad_hello/several_names, alert 47"),
         ("one label below the star", named("a.bar.example.com"), AtOnce, "bar"),
-        ("two labels below the star", named("a.b.bar.example.com"), AtOnce, ""),
-        ("no label before the star's", named("bar.example.com"), AtOnce, ""),
-        ("no name", HelloBuilder::new().build(), AtOnce, ""),
-        ("an address for a name", named("192.0.2.1"), AtOnce, ""),
-        ("HTTP", b"GET / HTTP/1.1\r\nHost: foo.example.com\r\n\r\n".to_vec(), AtOnce, ""),
+        ("two labels below the star", named("a.b.bar.example.com"), AtOnce, UNKNOWN_NAME),
+        ("no label before the star's", named("bar.example.com"), AtOnce, UNKNOWN_NAME),
+        ("no name", HelloBuilder::new().build(), AtOnce, "no_name/, alert 112"),
+        ("an address for a name", named("192.0.2.1"), AtOnce, INVALID_NAME),
+        ("HTTP", http, AtOnce, "bad_hello/not_tls"),
     ];
     for (shape, bytes, sent, want) in rows {
-        assert_eq!(matrix.backend_of(&bytes, sent), want, "{shape}");
+        assert_eq!(matrix.end_of(&bytes, sent), want, "{shape}");
     }
 }
 

@@ -31,7 +31,7 @@ fn a_check_says_what_it_found_and_changes_nothing() {
 
 #[test]
 fn mistakes_in_the_configuration_are_named_at_once() {
-    let start = Start::with_routes("").config("colour = 1\n");
+    let start = Start::with_routes("routes = []\n").config("colour = 1\n");
     let (status, _, errors) = start.output();
     assert_eq!(status.code(), Some(2));
     assert!(errors.contains("edge.toml") && errors.contains("colour"), "{errors}");
@@ -45,7 +45,7 @@ fn mistakes_in_the_configuration_are_named_at_once() {
 
 #[test]
 fn a_missing_route_file_is_named() {
-    let start = Start::with_routes("");
+    let start = Start::with_routes("routes = []\n");
     std::fs::remove_file(start.path("routes.toml")).expect("removed");
     let (status, _, errors) = start.output();
     assert_eq!(status.code(), Some(2));

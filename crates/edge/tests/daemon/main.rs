@@ -5,6 +5,7 @@ mod client_hello;
 mod command_line;
 mod explain;
 mod health;
+mod metrics;
 mod proxy_header;
 mod reload;
 mod restart;

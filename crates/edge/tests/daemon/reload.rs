@@ -23,7 +23,12 @@ fn a_changed_file_changes_new_connections_and_keeps_the_old_ones() {
     assert_eq!(talk(port.address, &hello, 6).expect("served"), "second");
     talk_on(&mut old, b"still here", 0).expect("the old connection goes on");
 
+    // A file that was only truncated is a mistake.
     edge.set_routes("");
+    edge.becomes("a refusal", |status| status["rejected"] == 1);
+    assert_eq!(talk(port.address, &hello, 6).expect("served"), "second");
+
+    edge.set_routes("routes = []\n");
     edge.becomes("the third file", |status| status["routes"] == 0);
     talk_on(&mut old, b"and here", 0).expect("the old connection goes on");
     assert!(TcpStream::connect(port.address).is_err(), "nobody listens any more");
@@ -109,7 +114,7 @@ fn removed_routes_are_cut_where_that_is_the_policy() {
     let edge = start.start();
     let mut connection = TcpStream::connect(port.address).expect("connected");
     talk_on(&mut connection, b"ping", 7).expect("served");
-    edge.set_routes("");
+    edge.set_routes("routes = []\n");
     assert!(
         talk_on(&mut connection, b"ping", 0).is_err() || {
             edge.becomes("cut", |status| status["connections"] == 0);

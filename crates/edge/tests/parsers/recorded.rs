@@ -69,7 +69,9 @@ fn hellos_of_tls_libraries_and_browsers_are_read() {
 #[test]
 fn requests_of_curl_are_read() {
     let parse = |bytes: &[u8]| match HostParser::new().feed(bytes) {
-        hello::Progress::Done(verdict) => verdict.map(|found| found.host.to_string()),
+        hello::Progress::Done(verdict) => {
+            verdict.map(|found| found.host.expect("a host").to_string())
+        }
         hello::Progress::NeedMore => panic!("no verdict"),
     };
     check(

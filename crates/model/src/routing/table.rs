@@ -1,10 +1,7 @@
 //! The look-up table of an edge. Cloning one is cheap and changing a clone leaves the other as it
 //! was, so that a change is published as one snapshot however many routes there are.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rpds::HashTrieMapSync;
 
@@ -167,22 +164,6 @@ impl<T: Clone> Table<T> {
     /// Every address that has routes, and what is read there.
     pub fn listeners(&self) -> impl Iterator<Item = (SocketAddr, ListenerKind)> + '_ {
         self.listeners.iter().map(|(listen, listener)| (*listen, listener.kind))
-    }
-
-    /// The kernel sockets that serve every listener: a socket on every address serves the ones on
-    /// particular addresses of its family and port too.
-    pub fn sockets(&self) -> BTreeSet<SocketAddr> {
-        let all: BTreeSet<SocketAddr> = self.listeners.keys().copied().collect();
-        let general = |listen: &SocketAddr| {
-            let unspecified: IpAddr = match listen.ip() {
-                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-            };
-            SocketAddr::new(unspecified, listen.port())
-        };
-        let covered =
-            |listen: &&SocketAddr| !listen.ip().is_unspecified() && all.contains(&general(listen));
-        all.iter().filter(|listen| !covered(listen)).copied().collect()
     }
 
     /// How many routes there are.

@@ -60,7 +60,8 @@ fn hellos_of_every_shape_arrive_unchanged() {
         HelloBuilder::for_name("foo.example").padded_to(15_900).build(),
         HelloBuilder::for_name("foo.example").padded_to(20_000).sni_last().build(),
         HelloBuilder::for_name("foo.example").early_data(100_000).build(),
-        HelloBuilder::for_name("foo.example").records(vec![1; 600]).build(),
+        HelloBuilder::for_name("foo.example").records([1]).padded_to(16_384).build(),
+        HelloBuilder::for_name("foo.example").padded_to(65_540).sni_last().records([4]).build(),
     ];
     for first in [1, 5, 60, 100, 300] {
         shapes.push(HelloBuilder::for_name("foo.example").split_at(first).build());
@@ -190,6 +191,18 @@ fn probes_are_silent_and_half_a_hello_is_not() {
     drop(reset);
     eventually("two probes", || edge.ended(Metric::Probe) == 2);
     edge.connect().write_all(&hello("foo.example")[..50]).expect("half");
+    assert_eq!(edge.only_record().outcome, Outcome::ClientLeft, "the first record there is");
+}
+
+#[test]
+fn probes_of_a_proxy_are_silent_too() {
+    let mut edge = behind_a_proxy();
+    edge.serve("foo.example", &[echo("foo")]);
+    for header in [proxy_protocol::encode_local(), header_for_client()] {
+        edge.connect().write_all(header.as_bytes()).expect("header");
+    }
+    eventually("two probes", || edge.ended(Metric::Probe) == 2);
+    edge.connect().write_all(&header_for_client().as_bytes()[..20]).expect("half");
     assert_eq!(edge.only_record().outcome, Outcome::ClientLeft, "the first record there is");
 }
 
@@ -327,6 +340,39 @@ fn requests_are_told_apart_by_their_host() {
     }
     let why = http_host::Refused::SeveralHosts;
     edge.record(|record| record.outcome == Outcome::BadRequest(why));
+}
+
+#[test]
+fn bad_requests_never_reach_a_sole_route_and_one_without_a_host_does() {
+    let preread_timeout = Duration::from_millis(500);
+    let settings = Settings { preread_timeout, ..Settings::default() };
+    let mut edge = Edge::start(Setup { settings, ..Setup::default() });
+    let (listener, address) = backend();
+    listener.set_nonblocking(true).expect("non-blocking");
+    let mut served = edge.route("foo.example", &[address]);
+    served.matching = Matching::RequestHost(HostPattern::new("foo.example").expect("host"));
+    edge.publish(&[routed(served)]);
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\nHost: foo.example\r\nHost: foo.example\r\n\r\n", "HTTP/1.1 400 "),
+        ("GET / HTTP/1.1\r\nHost : foo.example\r\n\r\n", "HTTP/1.1 400 "),
+        ("GET http://foo.example/ HTTP/1.1\r\n\r\n", "HTTP/1.1 400 "),
+        ("GET / HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n", "HTTP/1.1 400 "),
+        ("GET / HTTP/1.1\r\nHost: bar.example\r\n\r\n", "HTTP/1.1 421 "),
+        ("\x16\x03\x01", ""),
+    ] {
+        let answer = String::from_utf8(answer_to(&edge, request.as_bytes())).expect("text");
+        assert!(answer.starts_with(status) && answer.is_empty() == status.is_empty(), "{answer}");
+    }
+    assert_eq!(answer_to(&edge, b"GET / HTTP/1.0\r\n"), b"", "half a request, and then nothing");
+    eventually("too slow", || edge.ended(Metric::TooSlow) == 1);
+    assert_eq!(listener.accept().map(|_| ()).map_err(|e| e.kind()), Err(ErrorKind::WouldBlock));
+    edge.record(|record| record.outcome == Outcome::BadRequest(http_host::Refused::SeveralHosts));
+
+    listener.set_nonblocking(false).expect("blocking");
+    for request in [&b"GET / HTTP/1.0\r\n\r\n"[..], b"GET / HTTP/1.1\r\nHost:\r\n\r\n"] {
+        edge.connect().write_all(request).expect("request");
+        assert_eq!(read_exactly(&mut accept(&listener), request.len()), request);
+    }
 }
 
 #[test]

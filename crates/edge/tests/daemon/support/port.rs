@@ -1,7 +1,4 @@
-use std::{
-    io,
-    net::{Ipv6Addr, SocketAddr, TcpListener},
-};
+use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Socket, Type};
 
@@ -9,12 +6,23 @@ use socket2::{Domain, Socket, Type};
 /// that another socket may.
 pub struct Port {
     pub address: SocketAddr,
-    _reserved: Socket,
+    _reserved: Vec<Socket>,
 }
 
 impl Port {
     pub fn reserve() -> Self {
-        Self::reserve_number(0).expect("bound")
+        let (reserved, address) = bound("[::1]:0").expect("bound");
+        Self { address, _reserved: vec![reserved] }
+    }
+
+    /// The same port of `127.0.0.1` too.
+    pub fn reserve_both() -> Self {
+        loop {
+            let (v6, address) = bound("[::1]:0").expect("bound");
+            if let Ok((v4, _)) = bound(&format!("127.0.0.1:{}", address.port())) {
+                return Self { address, _reserved: vec![v6, v4] };
+            }
+        }
     }
 
     /// One on whose number somebody else listens for IPv4.
@@ -22,24 +30,30 @@ impl Port {
         loop {
             let other = TcpListener::bind("127.0.0.1:0").expect("bound");
             let number = other.local_addr().expect("address").port();
-            if let Ok(port) = Self::reserve_number(number) {
-                return (port, other);
+            if let Ok((reserved, address)) = bound(&format!("[::1]:{number}")) {
+                return (Self { address, _reserved: vec![reserved] }, other);
             }
         }
     }
 
-    fn reserve_number(number: u16) -> io::Result<Self> {
-        let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&SocketAddr::from((Ipv6Addr::LOCALHOST, number)).into())?;
-        let address = socket.local_addr()?.as_socket().expect("address");
-        Ok(Self { address, _reserved: socket })
-    }
-
     /// Every address with the same number.
     pub fn everywhere(&self) -> SocketAddr {
-        (Ipv6Addr::UNSPECIFIED, self.address.port()).into()
+        self.at("::")
     }
+
+    /// The port at another address.
+    pub fn at(&self, address: &str) -> SocketAddr {
+        SocketAddr::new(address.parse().expect("address"), self.address.port())
+    }
+}
+
+fn bound(address: &str) -> std::io::Result<(Socket, SocketAddr)> {
+    let address: SocketAddr = address.parse().expect("address");
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    let address = socket.local_addr()?.as_socket().expect("address");
+    Ok((socket, address))
 }
 
 impl std::fmt::Display for Port {
