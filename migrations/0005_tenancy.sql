@@ -11,6 +11,14 @@ CREATE TABLE release_numbers (
 );
 GRANT SELECT, INSERT, UPDATE, DELETE ON release_numbers TO sextant_app;
 
+-- Which network each environment lives in, until it is deleted: a network goes only without any.
+CREATE TABLE environment_networks (
+    environment_id uuid CONSTRAINT environment_networks_pkey PRIMARY KEY,
+    network_id     uuid NOT NULL
+);
+CREATE INDEX environment_networks_network ON environment_networks (network_id);
+GRANT SELECT, INSERT, DELETE ON environment_networks TO sextant_app;
+
 -- Workloads that have not been withdrawn: how many a node carries, what an environment runs, and
 -- whether all of a release is healthy must be known exactly, not as of a moment ago.
 CREATE TABLE placements (

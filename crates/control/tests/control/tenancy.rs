@@ -146,6 +146,27 @@ async fn of_two_who_create_and_delete_at_once_only_one_can_succeed() {
 }
 
 #[tokio::test]
+async fn of_two_who_use_and_delete_a_network_at_once_only_one_can_succeed() {
+    let platform = Platform::new().await;
+    let replica = platform.replica().await;
+    let client = platform.admin(&[&replica]);
+    let org = org(&client, "shop").await;
+    let app = app(&client, org.id, "web").await;
+    for round in 0..10 {
+        let name = label(&format!("net-{round}"));
+        let network = client.create_network(&new_network(name.as_str()), None).await;
+        let id = network.expect("created").value.id;
+        let new = NewEnvironment { app_id: app.id, name, network_id: Some(id) };
+        let (created, deleted) =
+            tokio::join!(client.create_environment(&new, None), client.delete_network(id, None));
+        assert_ne!(created.is_ok(), deleted.is_ok(), "{created:?} {deleted:?}");
+        if let Err(error) = deleted {
+            assert!(["network-in-use", "concurrent-change"].contains(&error.code()), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_network_must_be_named_where_there_is_more_than_one_or_none() {
     let platform = Platform::new().await;
     let replica = platform.replica().await;

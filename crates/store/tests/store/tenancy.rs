@@ -159,7 +159,6 @@ async fn lists_and_views_show_what_the_log_says() {
     let gone = EnvironmentId(Uuid::from_u128(0xD3));
     let path = store.environment_path(gone).await.expect("read");
     assert_eq!(path.as_deref(), Some("shop/web/gone"), "it keeps its name");
-    assert_eq!(store.environments_of(MESH).await.expect("count"), 1);
 
     let releases = store.releases(ENVIRONMENT, PAGE).await.expect("releases").items;
     let shown: Vec<_> = releases.iter().map(|r| (r.number, r.status, r.healthy)).collect();
@@ -352,3 +351,30 @@ async fn events_of_every_kind_come_back_as_they_went_in() {
     assert!(events.iter().all(|event| event.aggregate_type == event.body.kind()));
     assert_eq!(events.len(), 27);
 }
+#[tokio::test]
+async fn a_network_that_is_deleted_sees_the_environment_that_was_made_meanwhile() {
+    let Fixture { store, database: _database } = Fixture::new().await;
+    let mut unit = store.begin();
+    let scope = sextant_store::claims::NameScope::Networks;
+    unit.claim_name(scope, &label("mesh"), MESH.0).await.expect("claimed");
+    unit.commit().await.expect("committed");
+    let mut maker = store.begin();
+    assert!(maker.hold(MESH.0).await.expect("held"));
+    let remover = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let mut unit = store.begin();
+            unit.release_names(MESH.0).await.expect("released");
+            unit.environments_in(MESH).await.expect("count")
+        })
+    };
+    maker.enter_network(ENVIRONMENT, MESH).await.expect("entered");
+    assert!(!remover.is_finished(), "it waits");
+    maker.commit().await.expect("committed");
+    // No projection has heard of it.
+    assert_eq!(remover.await.expect("task"), 1);
+    let mut unit = store.begin();
+    unit.leave_network(ENVIRONMENT).await.expect("left");
+    assert_eq!(unit.environments_in(MESH).await.expect("count"), 0);
+}
+
