@@ -105,7 +105,8 @@ CREATE TABLE workloads (
     version            integer     NOT NULL,
     placed_at          timestamptz NOT NULL,
     placed_event_id    bigint      NOT NULL,
-    withdrawn_event_id bigint
+    withdrawn_event_id bigint,
+    released_event_id  bigint
 );
 CREATE INDEX workloads_environment ON workloads (environment_id, workload_id);
 CREATE INDEX workloads_node ON workloads (node_id, workload_id) WHERE phase <> 'released';
