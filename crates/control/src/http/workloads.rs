@@ -76,7 +76,8 @@ pub async fn register(
             TenancyRefusal::NodeUnfit
         }
     };
-    let node = Workers::new(workers).place(&new.process_type).ok_or(Refusal::Tenancy(refusal))?;
+    let node = Workers::new(workers, app.now()).place(&new.process_type);
+    let node = node.ok_or(Refusal::Tenancy(refusal))?;
     let nodes = HeldNodes::hold(&mut command.unit, [node]).await?;
     let path = environments::path(&mut command.unit, created).await?;
     let (actor, environment) = (who.actor(), created);

@@ -371,6 +371,28 @@ async fn a_node_takes_its_workloads_with_it() {
     admin.remove_node(first.node.id, None).await.expect("removed");
     let events = events_of(&admin).await;
     assert_eq!(events[before..before + 2], ["workload-withdrawn", "node-withdrawn"]);
+#[tokio::test]
+async fn a_deploy_leaves_out_the_node_that_went_silent() {
+    let Stage { platform, replica, network, admin, environment } = stage().await;
+    let (silent, silent_client) = enrol(&platform, &replica, network, 1).await;
+    let (second, second_client) = enrol(&platform, &replica, network, 2).await;
+    report(&admin, &silent_client, &[]).await;
+    report(&admin, &second_client, &[]).await;
+    let pool = sqlx::PgPool::connect_lazy(&platform.database.url).expect("pool");
+    sqlx::query(
+        "UPDATE node_reports SET reported_at = now() - interval '1 hour' WHERE node_id = $1",
+    )
+    .bind(silent.node.id.0)
+    .execute(&pool)
+    .await
+    .expect("as if it were dead");
+    let release = deploy(&admin, &environment, &[("web", 2)]).await;
+    assert!(release.workloads.iter().all(|w| w.node_id == second.node.id), "{release:?}");
+    // Who asks for it by name gets it.
+    let there = NewWorkload { process_type: label("web"), node_id: Some(silent.node.id) };
+    admin.register_workload(environment.id, &there, None).await.expect("registered");
+}
+
     assert_eq!(
         admin.workload(gone[0].id).await.expect("read").value.status,
         WorkloadStatus::Withdrawn
