@@ -239,19 +239,6 @@ impl Store {
         Ok(starting)
     }
 
-    /// Environments with a release that is not live although all its workloads are healthy: one of
-    /// them was withdrawn meanwhile, so that nobody reports it any more.
-    pub async fn overdue_releases(&self) -> Result<Vec<EnvironmentId>, StoreError> {
-        let ids = sqlx::query_scalar!(
-            "SELECT DISTINCT r.environment_id FROM releases r
-             JOIN placements p USING (release_id) WHERE r.phase = 'pending'
-             GROUP BY r.environment_id, r.release_id HAVING bool_and(p.health = 'healthy')"
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(ids.into_iter().map(EnvironmentId).collect())
-    }
-
     /// Workloads withdrawn at `before` or earlier that nobody sends to any more: their addresses
     /// may be released.
     ///
