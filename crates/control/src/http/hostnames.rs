@@ -125,7 +125,8 @@ pub async fn verify(
         check_free(&mut unit, &before, &hostname, scope).await?;
         drop(unit);
         if !app.hostnames.trusts(&hostname) {
-            app.hostnames.prover.prove(&hostname, challenge).await?;
+            let org = before.state.live()?.org_id;
+            app.hostnames.prover.prove(org, &hostname, challenge).await?;
         }
     }
     let mut command = Command::begin_plain(&app, who.actor());
