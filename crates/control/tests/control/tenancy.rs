@@ -167,6 +167,33 @@ async fn of_two_who_use_and_delete_a_network_at_once_only_one_can_succeed() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_made_while_its_org_is_deleted_opens_nothing_afterwards() {
+    let platform = Platform::new().await;
+    let replica = platform.replica().await;
+    let admin = platform.admin(&[&replica]);
+    for round in 0..10 {
+        let org = org(&admin, &format!("org-{round}")).await;
+        let new = NewApiToken {
+            name: label("late"),
+            role: OperatorRole::Viewer,
+            org_id: Some(org.id),
+            expires_in: None,
+        };
+        let (made, deleted) =
+            tokio::join!(admin.create_api_token(&new, None), admin.delete_org(org.id, None));
+        deleted.expect("deleted");
+        match made {
+            Ok(made) => {
+                let all = admin.api_tokens(&PageQuery::default()).await.expect("tokens").items;
+                let token = all.iter().find(|token| token.id == made.id).expect("listed");
+                assert!(token.revoked, "round {round}: {token:?}");
+            }
+            Err(error) => assert_eq!(error.code(), "not-found", "{error}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_network_must_be_named_where_there_is_more_than_one_or_none() {
     let platform = Platform::new().await;
     let replica = platform.replica().await;
