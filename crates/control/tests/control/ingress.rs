@@ -20,6 +20,7 @@ use sextant_api::{
         hostname::NewHostname,
         network::Network,
         org::NewOrg,
+        port::{NewPortPolicy, PortPolicy},
         route::NewRoute,
         workload::{HealthReport, NewWorkload, ReportedHealth, Workload},
     },
@@ -201,4 +202,12 @@ pub async fn explain_of(
 ) -> sextant_api::resource::route::RouteExplanation {
     let query = sextant_api::client::ExplainQuery { host: Some(host.into()), ..Default::default() };
     ingress.admin.explain_route(&query).await.expect("explained")
+/// Opens these ports to all, and denies those.
+pub async fn set_ports(admin: &Client, allow: &[&str], deny: &[&str]) -> PortPolicy {
+    let ranges = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("range")).collect();
+    let etag = admin.port_policy().await.expect("policy").etag;
+    let new = NewPortPolicy { allow: ranges(allow), deny: ranges(deny) };
+    admin.set_port_policy(&new, etag.as_deref()).await.expect("set").value
+}
+
 }
