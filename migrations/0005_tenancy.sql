@@ -35,7 +35,6 @@ CREATE TABLE placements (
 );
 CREATE INDEX placements_environment ON placements (environment_id);
 CREATE INDEX placements_node ON placements (node_id);
-CREATE INDEX placements_release ON placements (release_id) WHERE release_id IS NOT NULL;
 GRANT SELECT, INSERT, UPDATE, DELETE ON placements TO sextant_app;
 
 ALTER TABLE api_tokens ADD COLUMN org_id uuid;

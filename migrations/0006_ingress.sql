@@ -24,7 +24,7 @@ CREATE INDEX hostname_claims_environment ON hostname_claims (environment_id);
 CREATE TABLE listener_claims (
     route_id       uuid    NOT NULL CONSTRAINT listener_claims_pkey PRIMARY KEY,
     environment_id uuid    NOT NULL,
-    -- 'shared' stands for the addresses all edges share.
+    -- The id of a network stands for the addresses that all its edges share.
     address        text    NOT NULL,
     port           integer NOT NULL CONSTRAINT listener_claims_port CHECK (port BETWEEN 1 AND 65535),
     -- 0 raw, 1 by the ClientHello's server name, 2 by the first request's Host.

@@ -223,6 +223,7 @@ pub async fn take_listener(
 pub fn created(event: &EventBody) -> Result<&RouteCreated, ApiError> {
     match event {
         EventBody::RouteCreated(created) => Ok(created),
+        network: route.network_id,
         _ => Err(ApiError::Internal("a route was created by another event".into())),
     }
 }
