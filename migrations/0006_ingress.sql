@@ -93,7 +93,7 @@ CREATE INDEX routes_environment ON routes (environment_id, route_id) WHERE delet
 CREATE INDEX routes_org ON routes (org_id, route_id) WHERE deleted_event_id IS NULL;
 CREATE INDEX routes_network ON routes (network_id, route_id) WHERE deleted_event_id IS NULL;
 CREATE INDEX routes_hostname ON routes (hostname) WHERE deleted_event_id IS NULL;
-CREATE INDEX routes_port ON routes (listen_port, hostname) WHERE deleted_event_id IS NULL;
+CREATE INDEX routes_port ON routes (listen_port, network_id) WHERE deleted_event_id IS NULL;
 CREATE INDEX routes_deleted ON routes (network_id, deleted_event_id) WHERE deleted_event_id IS NOT NULL;
 
 -- The newest event of each network that its edges have to serve.

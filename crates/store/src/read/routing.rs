@@ -9,7 +9,7 @@ use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use sextant_api::resource::route::Route;
 use sextant_model::{
-    Cursor, EnvironmentId, Hostname, NetworkId, OrgId, RouteId, WorkloadId,
+    Cursor, DnsLabel, EnvironmentId, Hostname, NetworkId, OrgId, RouteId, WorkloadId,
     hostname::parent_of,
     routing::{
         RouteKey, Table,
@@ -64,14 +64,16 @@ impl TryFrom<Row> for DesiredRoute {
     }
 }
 
-/// The routes that a connection may be meant for, as an edge's table of them, at one point.
+/// The routes of one network that a connection may be meant for, as its edges' table of them.
 #[derive(Debug)]
 pub struct Candidates {
-    /// Where the projections stood.
-    pub cursor: Cursor,
+    /// The network.
+    pub network_id: NetworkId,
+    /// Its name.
+    pub network: DnsLabel,
     /// The table, of these routes only, listening on every address.
     pub table: Table<RouteId>,
-    /// The routes themselves.
+    /// The routes themselves, whosever they are.
     pub routes: Vec<Route>,
 }
 
@@ -92,29 +94,34 @@ impl Store {
         Ok((cursor, snapshot))
     }
 
-    /// The routes that a connection to `port` may be meant for: by name if it gives one. Those of
-    /// one org only, if asked so.
+    /// The routes that a connection to `port` may be meant for, by name if it gives one, in each
+    /// network that has any: of all orgs, because edges serve all. Only networks that one org lives
+    /// in, if asked so.
     pub async fn route_candidates(
         &self,
         port: u16,
         host: Option<&Hostname>,
         org: Option<OrgId>,
-    ) -> Result<Candidates, StoreError> {
+    ) -> Result<(Cursor, Vec<Candidates>), StoreError> {
         let mut transaction = self.frozen().await?;
         let cursor = checkpoint(&mut transaction).await?;
         let name = host.map(Hostname::as_str);
         let wildcard = name.and_then(parent_of).map(|parent| format!("*.{parent}"));
         // Two of the port are enough to know that there is not only one.
-        let ids = sqlx::query_scalar!(
-            r#"SELECT route_id AS "route_id!" FROM (
-                   (SELECT route_id FROM routes
-                    WHERE listen_port = $1 AND deleted_event_id IS NULL
-                      AND hostname IN ($2, $3) AND ($4::uuid IS NULL OR org_id = $4))
+        let rows = sqlx::query!(
+            r#"SELECT n.network_id, n.name, found.route_id AS "route_id!"
+               FROM networks n, LATERAL (
+                   (SELECT route_id FROM routes r
+                    WHERE r.network_id = n.network_id AND r.listen_port = $1
+                      AND r.deleted_event_id IS NULL AND r.hostname IN ($2, $3))
                    UNION
-                   (SELECT route_id FROM routes
-                    WHERE listen_port = $1 AND deleted_event_id IS NULL
-                      AND ($4::uuid IS NULL OR org_id = $4) LIMIT 2)) found
-               ORDER BY 1"#,
+                   (SELECT route_id FROM routes r
+                    WHERE r.network_id = n.network_id AND r.listen_port = $1
+                      AND r.deleted_event_id IS NULL LIMIT 2)) found
+               WHERE $4::uuid IS NULL OR EXISTS (
+                   SELECT FROM environments e
+                   WHERE e.network_id = n.network_id AND e.org_id = $4 AND NOT e.deleted)
+               ORDER BY n.network_id, found.route_id"#,
             i32::from(port),
             name,
             wildcard,
@@ -122,14 +129,20 @@ impl Store {
         )
         .fetch_all(&mut *transaction)
         .await?;
-        let mut found = Candidates { cursor, table: Table::default(), routes: vec![] };
-        for id in ids.into_iter().map(RouteId) {
-            if let Some(route) = routes::one(&mut transaction, id).await? {
-                insert(&mut found.table, &route);
-                found.routes.push(route);
+        let mut found: Vec<Candidates> = vec![];
+        for row in rows {
+            let network_id = NetworkId(row.network_id);
+            if found.last().is_none_or(|last| last.network_id != network_id) {
+                let (network, table) = (column("networks", row.name)?, Table::default());
+                found.push(Candidates { network_id, network, table, routes: vec![] });
+            }
+            let route = routes::one(&mut transaction, RouteId(row.route_id)).await?;
+            if let Some((last, route)) = found.last_mut().zip(route) {
+                insert(&mut last.table, &route);
+                last.routes.push(route);
             }
         }
-        Ok(found)
+        Ok((cursor, found))
     }
 }
 
