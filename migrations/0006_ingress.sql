@@ -16,7 +16,12 @@ CREATE TABLE hostname_claims (
     -- tenant's names by being more, or less, specific. The rarest column first: an exact name is
     -- held against wildcards only, however many names its parent has.
     CONSTRAINT hostname_claims_one_org
-        EXCLUDE USING gist (is_wildcard WITH <>, parent WITH =, org_id WITH <>)
+        EXCLUDE USING gist (is_wildcard WITH <>, parent WITH =, org_id WITH <>),
+    -- Below the platform's domain, where a claim needs no proof: the name directly below it that
+    -- this one is, or lies below. All of a site belong to one org.
+    site           text,
+    CONSTRAINT hostname_claims_one_site
+        EXCLUDE USING gist (site WITH =, org_id WITH <>) WHERE (site IS NOT NULL)
 );
 CREATE INDEX hostname_claims_environment ON hostname_claims (environment_id);
 
@@ -31,10 +36,10 @@ CREATE TABLE listener_claims (
     kind           integer NOT NULL CONSTRAINT listener_claims_kind CHECK (kind BETWEEN 0 AND 2),
     hostname       text,
     CONSTRAINT listener_claims_name CHECK (kind = 0 OR hostname IS NOT NULL),
-    -- A route's name is its environment's own, and stays so while the route is there. A name that
-    -- moves takes its routes along.
+    -- A route's name is its environment's own, and stays so while the route is there. Deferrable,
+    -- because names that move take their routes along.
     CONSTRAINT listener_claims_hostname FOREIGN KEY (hostname, environment_id)
-        REFERENCES hostname_claims (hostname, environment_id) ON UPDATE CASCADE,
+        REFERENCES hostname_claims (hostname, environment_id) DEFERRABLE,
     -- One address and port is told apart in one way. The kind first: routes of one kind, nearly all
     -- there are, are not compared.
     CONSTRAINT listener_claims_one_kind

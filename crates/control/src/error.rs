@@ -210,6 +210,8 @@ fn ingress_status(refusal: &IngressRefusal) -> StatusCode {
         | IngressRefusal::HostnameTaken { .. }
         | IngressRefusal::HostnameForeign(_)
         | IngressRefusal::HostnameOverlaps(_)
+        | IngressRefusal::HostnameSite { .. }
+        | IngressRefusal::HostnamesApart(_)
         | IngressRefusal::HostnameInUse(..)
         | IngressRefusal::NetworksDiffer(_)
         | IngressRefusal::GrantInUse(..)

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{error::StoreError, unit::Unit};
 
 pub use {
-    hostnames::{HostnameHolder, HostnameTaking},
+    hostnames::{HostnameHolder, HostnameTaking, HostnameWish},
     listeners::{ListenerHolder, ListenerWish},
 };
 

@@ -71,6 +71,12 @@ impl EnvironmentState {
         &self.hostnames
     }
 
+    /// Those of its hostnames that are its own.
+    pub fn owned_hostnames(&self) -> impl Iterator<Item = &HostPattern> {
+        let own = |(_, claim): &(_, &Claim)| **claim == Claim::Owned;
+        self.hostnames.iter().filter(own).map(|(name, _)| name)
+    }
+
     /// Ports it was granted.
     pub fn grants(&self) -> &BTreeSet<u16> {
         &self.grants
