@@ -14,6 +14,7 @@ use sextant_api::{
 use sextant_model::{
     AggregateKind, EnvironmentId, HostPattern, Refusal, RouteId, Timestamp,
     aggregate::{EnvironmentState, RouteState, environment::Claim},
+    event::Holder,
     hostname::{challenge_name, challenge_value},
     neighbours::that_go_along,
 };
@@ -177,25 +178,30 @@ pub async fn transfer(
     let mut names = BTreeSet::from([hostname.clone()]);
     let mut routes = vec![];
     if id != to_id {
-        let org = to.state.live()?.org_id;
-        if from.state.live()?.org_id != org {
+        let (had, has) = (holder(&from)?, holder(&to)?);
+        if had.org_id != has.org_id {
             let domain = app.hostnames.platform_domain();
             names = that_go_along(&hostname, from.state.owned_hostnames().cloned(), domain);
         }
         routes = move_routes(unit, &names, id, &to, who.actor()).await?;
         for name in &names {
             let (surrendered, acquired) =
-                (from.state.surrender(name, to_id)?, to.state.acquire(name, id)?);
+                (from.state.surrender(name, has)?, to.state.acquire(name, had)?);
             unit.append(&mut from, &[surrendered], who.actor()).await?;
             unit.append(&mut to, &[acquired], who.actor()).await?;
         }
-        unit.hand_over_hostnames(&names, id, to_id, org).await?;
+        unit.hand_over_hostnames(&names, id, to_id, has.org_id).await?;
     }
     names.remove(&hostname);
     let since = since(&app, &mut command.unit, &hostname, to_id).await?;
     let hostname = resource(&to, &hostname, since)?;
     let moved = HostnameMoved { hostname, along: names.into_iter().collect(), routes };
     command.finish(Answer::ok(&moved)?).await
+}
+
+fn holder(environment: &Loaded<EnvironmentState>) -> Result<Holder, Refusal> {
+    let org_id = environment.state.live()?.org_id;
+    Ok(Holder { org_id, environment_id: EnvironmentId(environment.id) })
 }
 
 /// Moves the routes of these names. Reads all before it writes the first, because writing holds back

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::{HealthSource, Matching, ProtocolHint, RouteKey, ServedRoute};
 use crate::{
-    event::{Event, EventBody, RouteCreated, WorkloadHealth, WorkloadPlaced},
+    event::{Event, EventBody, RouteCreated, RouteMoved, WorkloadHealth, WorkloadPlaced},
     hostname::HostPattern,
     id::{EnvironmentId, NetworkId, RouteId, WorkloadId},
     name::DnsLabel,
@@ -69,7 +69,7 @@ pub struct RoutingSnapshot {
     pub routes: Vec<DesiredRoute>,
     /// Every workload that has not been withdrawn.
     pub workloads: Vec<DesiredWorkload>,
-    /// Routes that were deleted. One missing here and above was not removed on purpose.
+    /// Routes that were deleted lately. One missing here and above was not removed on purpose.
     pub deleted: BTreeSet<RouteId>,
 }
 
@@ -217,12 +217,10 @@ impl Routing {
                 route.health_source = changed.health_source;
                 self.replace_route(route)
             }
-            EventBody::RouteMoved(moved) => {
-                let Some(mut route) = self.routes.get(&route_id).cloned() else {
-                    return BTreeSet::new();
-                };
-                route.environment_id = moved.environment_id;
-                self.replace_route(route)
+            EventBody::RouteMoved(RouteMoved { network_id, to: Some(to), .. })
+                if *network_id == self.network_id =>
+            {
+                self.replace_route(DesiredRoute::created(route_id, to))
             }
             EventBody::RouteDeleted(deleted) if deleted.network_id == self.network_id => {
                 self.deleted.insert(route_id);

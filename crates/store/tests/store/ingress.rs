@@ -6,7 +6,7 @@ use sextant_model::{
     RouteId, Timestamp, WorkloadId,
     aggregate::{EnvironmentState, NodeState, RouteState, WorkloadState},
     event::{
-        EnvironmentCreated, HostnameAcquired, HostnameClaimed, HostnameReleased,
+        EnvironmentCreated, Holder, HostnameAcquired, HostnameClaimed, HostnameReleased,
         HostnameSurrendered, HostnameVerified, NodeEnrolled, NodeWithdrawn, PortGrantRevoked,
         PortGranted, RouteChanged, RouteCreated, RouteDeleted, RouteMoved, WorkloadHealth,
         WorkloadHealthChanged, WorkloadPlaced, WorkloadWithdrawn,
@@ -266,11 +266,12 @@ pub async fn grow(store: &Store) -> Vec<RouteId> {
         EventBody::HostnameSurrendered(HostnameSurrendered {
             org_id,
             hostname: b.clone(),
-            to_environment_id: two,
+            to: Some(Holder { org_id, environment_id: two }),
         }),
     ];
     append::<EnvironmentState>(&mut unit, one.0, hostnames).await;
-    let acquired = HostnameAcquired { org_id, hostname: b.clone(), from_environment_id: one };
+    let had = Holder { org_id, environment_id: one };
+    let acquired = HostnameAcquired { org_id, hostname: b.clone(), from: Some(had) };
     append::<EnvironmentState>(&mut unit, two.0, vec![EventBody::HostnameAcquired(acquired)]).await;
     let routes: Vec<_> = (0..4).map(|_| RouteId(Uuid::now_v7())).collect();
     for (id, hostname, port) in
@@ -288,11 +289,9 @@ pub async fn grow(store: &Store) -> Vec<RouteId> {
     });
     append::<RouteState>(&mut unit, routes[0].0, vec![changed]).await;
     let moved = EventBody::RouteMoved(RouteMoved {
-        from_org_id: ORG,
-        from_environment_id: one,
-        org_id,
-        environment_id: two,
         network_id: MESH,
+        from: Some(had),
+        to: Some(route_created(two, Some(b.clone()), 443)),
     });
     append::<RouteState>(&mut unit, routes[1].0, vec![moved]).await;
     let deleted = RouteDeleted { org_id, environment_id: one, network_id: MESH };
@@ -317,11 +316,19 @@ async fn append<A: sextant_model::aggregate::Aggregate>(
 }
 
 fn route(environment: EnvironmentId, hostname: Option<HostPattern>, port: u16) -> EventBody {
+    EventBody::RouteCreated(route_created(environment, hostname, port))
+}
+
+fn route_created(
+    environment: EnvironmentId,
+    hostname: Option<HostPattern>,
+    port: u16,
+) -> RouteCreated {
     let protocol_hint = match hostname {
         Some(_) => ProtocolHint::TlsPassthrough,
         None => ProtocolHint::TcpRaw,
     };
-    EventBody::RouteCreated(RouteCreated {
+    RouteCreated {
         org_id: ORG,
         environment_id: environment,
         network_id: MESH,

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     event::{
-        AggregateKind, RouteChanged, RouteDeleted, RouteMoved, WorkloadHealthChanged,
+        AggregateKind, Holder, RouteChanged, RouteDeleted, RouteMoved, WorkloadHealthChanged,
         WorkloadWithdrawn,
     },
     id::{ActorId, NodeId, OrgId},
@@ -41,25 +41,26 @@ fn route_id(n: u128) -> RouteId {
     RouteId(Uuid::from_u128(n))
 }
 
-fn created(route: u128, of: u128) -> Event {
-    event(
-        route,
-        EventBody::RouteCreated(RouteCreated {
-            org_id: org(),
-            environment_id: environment(of),
-            network_id: NETWORK,
-            hostname: Some(HostPattern::new(&format!("r{route}.example")).expect("name")),
-            listen_port: 443,
-            protocol_hint: ProtocolHint::TlsPassthrough,
-            match_host: false,
-            backend_process_type: web(),
-            backend_port: 8443,
-            proxy_protocol: false,
-            ipv4_required: false,
-            health_source: HealthSource::None,
-            endpoint: Endpoint::Ipv6Only,
-        }),
-    )
+fn route(route: u128, of: u128) -> RouteCreated {
+    RouteCreated {
+        org_id: org(),
+        environment_id: environment(of),
+        network_id: NETWORK,
+        hostname: Some(HostPattern::new(&format!("r{route}.example")).expect("name")),
+        listen_port: 443,
+        protocol_hint: ProtocolHint::TlsPassthrough,
+        match_host: false,
+        backend_process_type: web(),
+        backend_port: 8443,
+        proxy_protocol: false,
+        ipv4_required: false,
+        health_source: HealthSource::None,
+        endpoint: Endpoint::Ipv6Only,
+    }
+}
+
+fn created(which: u128, of: u128) -> Event {
+    event(which, EventBody::RouteCreated(route(which, of)))
 }
 
 fn placed(workload: u128, of: u128) -> Event {
@@ -105,11 +106,13 @@ fn withdrawn(workload: u128) -> Event {
     )
 }
 
-fn moved(route: u128, to: u128) -> Event {
+fn moved(which: u128, to: u128) -> Event {
     event(
-        route,
+        which,
         EventBody::RouteMoved(RouteMoved {
             from_org_id: org(),
+            from: Some(Holder { org_id: org(), environment_id: environment(1) }),
+            to: Some(route(which, to)),
             from_environment_id: environment(1),
             org_id: org(),
             environment_id: environment(to),
