@@ -114,6 +114,11 @@ CREATE INDEX workloads_org ON workloads (org_id, workload_id) WHERE phase <> 're
 CREATE INDEX workloads_network ON workloads (network_id, workload_id) WHERE phase <> 'released';
 CREATE INDEX workloads_release ON workloads (release_id) WHERE release_id IS NOT NULL;
 CREATE INDEX workloads_withdrawn ON workloads (withdrawn_event_id) WHERE phase = 'withdrawn';
+-- What snapshots name as gone.
+CREATE INDEX workloads_gone_of_network ON workloads (network_id, withdrawn_event_id)
+    WHERE withdrawn_event_id IS NOT NULL;
+CREATE INDEX workloads_gone_of_node ON workloads (node_id, released_event_id)
+    WHERE phase = 'released';
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON orgs, apps, environments, releases, workloads
     TO sextant_app;

@@ -25,6 +25,8 @@ use crate::{Store, error::StoreError};
 /// Most deleted routes a snapshot names. An edge that has slept through more of them than it
 /// serves takes the snapshot for a suspicious one, and says so.
 const MOST_DELETED: i64 = 100_000;
+/// Most withdrawn workloads a snapshot names. More is no harm where others are in their place.
+const MOST_WITHDRAWN: i64 = 10_000;
 
 struct Row {
     route_id: Uuid,
@@ -78,7 +80,7 @@ pub struct Candidates {
 }
 
 impl Store {
-    /// Every route of a network, its workloads, and the routes that were deleted.
+    /// Every route of a network, its workloads, and which of them have gone.
     pub async fn routing(
         &self,
         network: NetworkId,
@@ -90,6 +92,7 @@ impl Store {
             routes: all_routes(&mut transaction, network).await?,
             workloads: all_workloads(&mut transaction, network).await?,
             deleted: deleted_routes(&mut transaction, network).await?,
+            withdrawn: withdrawn_workloads(&mut transaction, network).await?,
         };
         Ok((cursor, snapshot))
     }
@@ -224,4 +227,20 @@ async fn deleted_routes(
     .fetch_all(connection)
     .await?;
     Ok(ids.into_iter().map(RouteId).collect())
+}
+
+async fn withdrawn_workloads(
+    connection: &mut PgConnection,
+    network: NetworkId,
+) -> Result<BTreeSet<WorkloadId>, StoreError> {
+    let ids = sqlx::query_scalar!(
+        "SELECT workload_id FROM workloads
+         WHERE network_id = $1 AND withdrawn_event_id IS NOT NULL
+         ORDER BY withdrawn_event_id DESC LIMIT $2",
+        network.0,
+        MOST_WITHDRAWN
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.into_iter().map(WorkloadId).collect())
 }
