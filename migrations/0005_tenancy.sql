@@ -11,6 +11,14 @@ CREATE TABLE release_numbers (
 );
 GRANT SELECT, INSERT, UPDATE, DELETE ON release_numbers TO sextant_app;
 
+-- Which network each environment lives in, until it is deleted: a network goes only without any.
+CREATE TABLE environment_networks (
+    environment_id uuid CONSTRAINT environment_networks_pkey PRIMARY KEY,
+    network_id     uuid NOT NULL
+);
+CREATE INDEX environment_networks_network ON environment_networks (network_id);
+GRANT SELECT, INSERT, DELETE ON environment_networks TO sextant_app;
+
 -- Workloads that have not been withdrawn: how many a node carries, what an environment runs, and
 -- whether all of a release is healthy must be known exactly, not as of a moment ago.
 CREATE TABLE placements (
@@ -97,7 +105,8 @@ CREATE TABLE workloads (
     version            integer     NOT NULL,
     placed_at          timestamptz NOT NULL,
     placed_event_id    bigint      NOT NULL,
-    withdrawn_event_id bigint
+    withdrawn_event_id bigint,
+    released_event_id  bigint
 );
 CREATE INDEX workloads_environment ON workloads (environment_id, workload_id);
 CREATE INDEX workloads_node ON workloads (node_id, workload_id) WHERE phase <> 'released';
@@ -105,6 +114,11 @@ CREATE INDEX workloads_org ON workloads (org_id, workload_id) WHERE phase <> 're
 CREATE INDEX workloads_network ON workloads (network_id, workload_id) WHERE phase <> 'released';
 CREATE INDEX workloads_release ON workloads (release_id) WHERE release_id IS NOT NULL;
 CREATE INDEX workloads_withdrawn ON workloads (withdrawn_event_id) WHERE phase = 'withdrawn';
+-- What snapshots name as gone.
+CREATE INDEX workloads_gone_of_network ON workloads (network_id, withdrawn_event_id)
+    WHERE withdrawn_event_id IS NOT NULL;
+CREATE INDEX workloads_gone_of_node ON workloads (node_id, released_event_id)
+    WHERE phase = 'released';
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON orgs, apps, environments, releases, workloads
     TO sextant_app;

@@ -16,7 +16,12 @@ CREATE TABLE hostname_claims (
     -- tenant's names by being more, or less, specific. The rarest column first: an exact name is
     -- held against wildcards only, however many names its parent has.
     CONSTRAINT hostname_claims_one_org
-        EXCLUDE USING gist (is_wildcard WITH <>, parent WITH =, org_id WITH <>)
+        EXCLUDE USING gist (is_wildcard WITH <>, parent WITH =, org_id WITH <>),
+    -- Below the platform's domain, where a claim needs no proof: the name directly below it that
+    -- this one is, or lies below. All of a site belong to one org.
+    site           text,
+    CONSTRAINT hostname_claims_one_site
+        EXCLUDE USING gist (site WITH =, org_id WITH <>) WHERE (site IS NOT NULL)
 );
 CREATE INDEX hostname_claims_environment ON hostname_claims (environment_id);
 
@@ -24,17 +29,17 @@ CREATE INDEX hostname_claims_environment ON hostname_claims (environment_id);
 CREATE TABLE listener_claims (
     route_id       uuid    NOT NULL CONSTRAINT listener_claims_pkey PRIMARY KEY,
     environment_id uuid    NOT NULL,
-    -- 'shared' stands for the addresses all edges share.
+    -- The id of a network stands for the addresses that all its edges share.
     address        text    NOT NULL,
     port           integer NOT NULL CONSTRAINT listener_claims_port CHECK (port BETWEEN 1 AND 65535),
     -- 0 raw, 1 by the ClientHello's server name, 2 by the first request's Host.
     kind           integer NOT NULL CONSTRAINT listener_claims_kind CHECK (kind BETWEEN 0 AND 2),
     hostname       text,
     CONSTRAINT listener_claims_name CHECK (kind = 0 OR hostname IS NOT NULL),
-    -- A route's name is its environment's own, and stays so while the route is there. A name that
-    -- moves takes its routes along.
+    -- A route's name is its environment's own, and stays so while the route is there. Deferrable,
+    -- because names that move take their routes along.
     CONSTRAINT listener_claims_hostname FOREIGN KEY (hostname, environment_id)
-        REFERENCES hostname_claims (hostname, environment_id) ON UPDATE CASCADE,
+        REFERENCES hostname_claims (hostname, environment_id) DEFERRABLE,
     -- One address and port is told apart in one way. The kind first: routes of one kind, nearly all
     -- there are, are not compared.
     CONSTRAINT listener_claims_one_kind
@@ -93,7 +98,7 @@ CREATE INDEX routes_environment ON routes (environment_id, route_id) WHERE delet
 CREATE INDEX routes_org ON routes (org_id, route_id) WHERE deleted_event_id IS NULL;
 CREATE INDEX routes_network ON routes (network_id, route_id) WHERE deleted_event_id IS NULL;
 CREATE INDEX routes_hostname ON routes (hostname) WHERE deleted_event_id IS NULL;
-CREATE INDEX routes_port ON routes (listen_port, hostname) WHERE deleted_event_id IS NULL;
+CREATE INDEX routes_port ON routes (listen_port, network_id) WHERE deleted_event_id IS NULL;
 CREATE INDEX routes_deleted ON routes (network_id, deleted_event_id) WHERE deleted_event_id IS NOT NULL;
 
 -- The newest event of each network that its edges have to serve.

@@ -5,10 +5,10 @@ use sextant_api::resource::{
     report::PeerReport,
     status::{NodeStatus, Status},
 };
-use sextant_model::NodeId;
+use sextant_model::{NodeId, placement::CONTACT_LIMIT};
 
 /// Seconds without a report after which a node counts as out of contact.
-pub const CONTACT_LIMIT_S: u64 = 30;
+pub const CONTACT_LIMIT_S: u64 = CONTACT_LIMIT.as_secs();
 
 /// Seconds after which a handshake says nothing about the present: WireGuard drops a session after
 /// 180 s (whitepaper section 6.5, Reject-After-Time).

@@ -1,6 +1,11 @@
 //! Asking DNS for proofs: whoever can publish a record below a name may use the name.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use hickory_resolver::{
     TokioResolver,
@@ -8,13 +13,14 @@ use hickory_resolver::{
     net::{DnsError, NetError, runtime::TokioRuntimeProvider},
     proto::rr::RData,
 };
-use sextant_model::{HostPattern, hostname::challenge_name};
-use tokio::sync::Semaphore;
+use sextant_model::{HostPattern, OrgId, hostname::challenge_name};
 
 /// No answer takes longer, whatever the servers of a stranger's domain do.
 const LIMIT: Duration = Duration::from_secs(5);
 /// Questions at the same time: strangers choose whom they go to.
 const QUESTIONS: usize = 32;
+/// Those of one org: its silent name servers must not keep the others waiting.
+const QUESTIONS_OF_ONE: usize = 4;
 /// What is quoted of other records at the name.
 const QUOTED: usize = 3;
 
@@ -59,6 +65,11 @@ pub enum Unproved {
         /// What happened.
         reason: String,
     },
+    /// Too many questions are under way.
+    #[error(
+        "other hostnames are being proved at this moment, at most {QUESTIONS_OF_ONE} of one org; try again"
+    )]
+    Busy,
 }
 
 impl Unproved {
@@ -68,6 +79,7 @@ impl Unproved {
             Self::Missing { .. } => "challenge-missing",
             Self::Differs { .. } => "challenge-differs",
             Self::Unreachable { .. } => "dns-unreachable",
+            Self::Busy => "busy",
         }
     }
 }
@@ -75,7 +87,43 @@ impl Unproved {
 /// The resolver that proofs are asked of.
 pub struct Prover {
     resolver: Result<TokioResolver, String>,
-    questions: Semaphore,
+    turns: Turns,
+}
+
+/// Questions under way, by org.
+#[derive(Debug, Default)]
+struct Turns(Mutex<BTreeMap<OrgId, usize>>);
+
+/// The right to ask one question, as long as it lives.
+#[derive(Debug)]
+struct Turn<'t> {
+    turns: &'t Turns,
+    org: OrgId,
+}
+
+impl Turns {
+    /// A turn for `org`; `None` if it, or all together, have as many as they may.
+    fn take(&self, org: OrgId) -> Option<Turn<'_>> {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (all, own) = (taken.values().sum::<usize>(), taken.get(&org).copied().unwrap_or(0));
+        if all >= QUESTIONS || own >= QUESTIONS_OF_ONE {
+            return None;
+        }
+        taken.insert(org, own + 1);
+        Some(Turn { turns: self, org })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut taken = self.turns.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match taken.get_mut(&self.org) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => {
+                taken.remove(&self.org);
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for Prover {
@@ -109,14 +157,17 @@ impl Prover {
             options.use_hosts_file = ResolveHosts::Never;
             builder.build()
         });
-        Self {
-            resolver: resolver.map_err(|error| error.to_string()),
-            questions: Semaphore::new(QUESTIONS),
-        }
+        Self { resolver: resolver.map_err(|error| error.to_string()), turns: Turns::default() }
     }
 
-    /// Whether DNS says `value` where whoever owns `hostname` can make it say so.
-    pub async fn prove(&self, hostname: &HostPattern, value: &str) -> Result<(), Unproved> {
+    /// Whether DNS says `value` where whoever owns `hostname` can make it say so. `org` asks.
+    pub async fn prove(
+        &self,
+        org: OrgId,
+        hostname: &HostPattern,
+        value: &str,
+    ) -> Result<(), Unproved> {
+        let _turn = self.turns.take(org).ok_or(Unproved::Busy)?;
         let (hostname, name) = (hostname.clone(), challenge_name(hostname));
         let found = match tokio::time::timeout(LIMIT, self.texts(&name)).await {
             Ok(Ok(found)) => found,
@@ -140,7 +191,6 @@ impl Prover {
     /// The TXT records at a name; none if it does not exist.
     async fn texts(&self, name: &str) -> Result<Vec<String>, String> {
         let resolver = self.resolver.as_ref().map_err(Clone::clone)?;
-        let _turn = self.questions.acquire().await.map_err(|error| error.to_string())?;
         // With the dot, so that no search list makes another name of it.
         match resolver.txt_lookup(format!("{name}.")).await {
             Ok(found) => {
@@ -163,4 +213,25 @@ fn text(data: &RData) -> Option<String> {
 fn quoted(text: &str) -> String {
     let short: String = text.chars().filter(|c| !c.is_control()).take(80).collect();
     format!("\"{short}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn one_org_leaves_turns_for_the_others_and_all_come_back() {
+        let turns = Turns::default();
+        let org = |n: usize| OrgId(Uuid::from_u128(n as u128));
+        let own: Vec<_> = (0..QUESTIONS_OF_ONE).map_while(|_| turns.take(org(0))).collect();
+        assert_eq!(own.len(), QUESTIONS_OF_ONE);
+        assert!(turns.take(org(0)).is_none(), "no more for the same");
+        let others: Vec<_> = (1..100).map_while(|n| turns.take(org(n))).collect();
+        assert_eq!(own.len() + others.len(), QUESTIONS);
+        drop(own);
+        assert!(turns.take(org(0)).is_some());
+        drop(others);
+        assert!(turns.0.lock().expect("lock").is_empty());
+    }
 }

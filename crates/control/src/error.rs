@@ -125,6 +125,9 @@ impl ApiError {
             Self::CertificateRequest(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "certificate-request-invalid")
             }
+            Self::Unproved(unproved @ Unproved::Busy) => {
+                (StatusCode::SERVICE_UNAVAILABLE, unproved.code())
+            }
             Self::Unproved(unproved) => (StatusCode::UNPROCESSABLE_ENTITY, unproved.code()),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large"),
             Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type-unsupported"),
@@ -207,6 +210,8 @@ fn ingress_status(refusal: &IngressRefusal) -> StatusCode {
         | IngressRefusal::HostnameTaken { .. }
         | IngressRefusal::HostnameForeign(_)
         | IngressRefusal::HostnameOverlaps(_)
+        | IngressRefusal::HostnameSite { .. }
+        | IngressRefusal::HostnamesApart(_)
         | IngressRefusal::HostnameInUse(..)
         | IngressRefusal::NetworksDiffer(_)
         | IngressRefusal::GrantInUse(..)

@@ -1,6 +1,6 @@
 //! What the control plane does by itself, on whichever replica comes first: release what departed
-//! nodes and withdrawn workloads held once all have let go of them, complete releases that nobody
-//! reports on any more, end claims that nobody proves, end quarantines, forget old answers.
+//! nodes and withdrawn workloads held once all have let go of them, end claims that nobody proves,
+//! end quarantines, forget old answers.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use sextant_model::{
 use sextant_store::StoreError;
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, workloads::complete_release};
+use crate::app::App;
 
 /// A claim on a hostname that is not proved for so long has ended.
 const PROOF_LIMIT: Duration = Duration::from_secs(7 * 86_400);
@@ -33,9 +33,6 @@ pub async fn run(app: App, stop: CancellationToken) {
         }
         if let Err(error) = release_workloads(&app).await {
             tracing::debug!(%error, "withdrawn workloads could not be released; trying again");
-        }
-        if let Err(error) = complete_releases(&app).await {
-            tracing::debug!(%error, "releases could not be completed; trying again");
         }
         if round.is_multiple_of(SLOW_ROUNDS)
             && let Err(error) = expire_claims(&app).await
@@ -101,29 +98,6 @@ async fn release_workload(app: &App, id: WorkloadId) -> Result<(), StoreError> {
     unit.ipam().await?.release(id.0, app.now()).await?;
     unit.commit().await?;
     app.tail.committed();
-    Ok(())
-}
-
-async fn complete_releases(app: &App) -> Result<(), StoreError> {
-    for id in app.store.overdue_releases().await? {
-        match complete(app, id).await {
-            Ok(()) | Err(StoreError::VersionConflict) => {}
-            Err(error) if error.is_transient() => return Err(error),
-            Err(error) => {
-                tracing::error!(environment_id = %id, %error, "a release cannot be completed");
-            }
-        }
-    }
-    Ok(())
-}
-
-async fn complete(app: &App, id: EnvironmentId) -> Result<(), StoreError> {
-    let mut unit = app.store.begin();
-    unit.seize(id.0).await?;
-    complete_release(&mut unit, id, ActorId::SYSTEM).await?;
-    if unit.commit().await? > 0 {
-        app.tail.committed();
-    }
     Ok(())
 }
 

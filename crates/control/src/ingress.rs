@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use sextant_model::{
-    ActorId, EnvironmentId, EventBody, HostPattern, Hostname, OrgId, Refusal, RouteId,
+    ActorId, EnvironmentId, EventBody, HostPattern, Hostname, Refusal, RouteId,
     aggregate::{
         EnvironmentState, IngressRefusal, PortPolicyState,
         environment::Claim,
@@ -12,11 +12,12 @@ use sextant_model::{
         route::{RouteState, Target},
     },
     event::RouteCreated,
+    neighbours,
     port::PortPolicy,
 };
 use sextant_store::{
     Loaded, Unit,
-    claims::{HostnameHolder, HostnameTaking, ListenerHolder, ListenerWish},
+    claims::{HostnameHolder, HostnameTaking, HostnameWish, ListenerHolder, ListenerWish},
 };
 
 use crate::{auth::Scope, config::HostnameConfig, dns::Prover, error::ApiError};
@@ -55,13 +56,24 @@ impl HostnameRules {
         self.platform_domain.as_ref().is_some_and(|domain| hostname.domain().is_within(domain))
     }
 
-    /// The platform's domain itself, and the star directly below it, would take from every tenant.
+    /// The platform's own domain.
+    pub fn platform_domain(&self) -> Option<&Hostname> {
+        self.platform_domain.as_ref()
+    }
+
+    /// What is the platform's own is given out by its operators.
     pub fn check_reserved(&self, hostname: &HostPattern, scope: Scope) -> Result<(), Refusal> {
-        let own = self.platform_domain.as_ref().is_some_and(|domain| hostname.domain() == domain);
+        let reserved = |domain| neighbours::is_reserved(hostname, domain);
         match scope {
-            Scope::Org(_) if own => Err(IngressRefusal::HostnameReserved(hostname.clone()).into()),
+            Scope::Org(_) if self.platform_domain.as_ref().is_some_and(reserved) => {
+                Err(IngressRefusal::HostnameReserved(hostname.clone()).into())
+            }
             _ => Ok(()),
         }
+    }
+
+    fn site(&self, hostname: &HostPattern) -> Option<String> {
+        self.platform_domain.as_ref().and_then(|domain| neighbours::site(hostname, domain))
     }
 }
 
@@ -105,55 +117,71 @@ impl Surroundings {
 /// Makes a hostname that needs no proof the environment's own; nothing to do if it is already.
 pub async fn own_hostname(
     unit: &mut Unit,
+    rules: &HostnameRules,
     environment: &mut Loaded<EnvironmentState>,
     hostname: &HostPattern,
-    scope: Scope,
-    actor: ActorId,
+    (scope, actor): (Scope, ActorId),
 ) -> Result<(), ApiError> {
     let events: Vec<_> = environment.state.claim_hostname(hostname, None)?.into_iter().collect();
-    take_hostname(unit, environment, hostname, scope).await?;
+    take_hostname(unit, rules, environment, hostname, scope).await?;
     Ok(unit.append(environment, &events, actor).await?)
 }
 
 /// Takes a hostname that the environment may have, or says who has it.
 pub async fn take_hostname(
     unit: &mut Unit,
+    rules: &HostnameRules,
     environment: &Loaded<EnvironmentState>,
     hostname: &HostPattern,
     scope: Scope,
 ) -> Result<(), ApiError> {
-    let (id, org) = (EnvironmentId(environment.id), environment.state.live()?.org_id);
-    let taking = unit.take_hostname(hostname, id, org).await?;
-    check_taking(unit, hostname, org, scope, taking).await
+    let site = rules.site(hostname);
+    let wish = wish(environment, hostname, site.as_deref())?;
+    let taking = unit.take_hostname(wish).await?;
+    check_taking(unit, wish, scope, taking).await
 }
 
 /// The same without taking it: a claim that waits for its proof need not wait in vain.
 pub async fn check_free(
     unit: &mut Unit,
+    rules: &HostnameRules,
     environment: &Loaded<EnvironmentState>,
     hostname: &HostPattern,
     scope: Scope,
 ) -> Result<(), ApiError> {
-    let (id, org) = (EnvironmentId(environment.id), environment.state.live()?.org_id);
-    match unit.hostname_obstacle(hostname, id, org).await? {
-        Some(taking) => check_taking(unit, hostname, org, scope, taking).await,
+    let site = rules.site(hostname);
+    let wish = wish(environment, hostname, site.as_deref())?;
+    match unit.hostname_obstacle(wish).await? {
+        Some(taking) => check_taking(unit, wish, scope, taking).await,
         None => Ok(()),
     }
 }
 
+fn wish<'a>(
+    environment: &Loaded<EnvironmentState>,
+    hostname: &'a HostPattern,
+    site: Option<&'a str>,
+) -> Result<HostnameWish<'a>, Refusal> {
+    let org = environment.state.live()?.org_id;
+    Ok(HostnameWish { hostname, environment: EnvironmentId(environment.id), org, site })
+}
+
 async fn check_taking(
     unit: &mut Unit,
-    hostname: &HostPattern,
-    own: OrgId,
+    wish: HostnameWish<'_>,
     scope: Scope,
     taking: HostnameTaking,
 ) -> Result<(), ApiError> {
-    let hostname = hostname.clone();
+    let hostname = wish.hostname.clone();
     let refusal = match taking {
         HostnameTaking::Taken => return Ok(()),
         HostnameTaking::Overlaps => IngressRefusal::HostnameOverlaps(hostname),
+        HostnameTaking::SiteHeld => {
+            let site = wish.site.unwrap_or_default().to_owned();
+            IngressRefusal::HostnameSite { hostname, site }
+        }
         HostnameTaking::Held(HostnameHolder { environment_id, org_id })
-            if scope == Scope::Platform || org_id == own =>
+            if scope == Scope::Platform || org_id == wish.org =>
         {
             let environment = unit.environment_path(environment_id).await?;
             IngressRefusal::HostnameTaken { hostname, environment }
@@ -177,9 +205,9 @@ pub async fn settle_hostname(
     }
     rules.check_reserved(hostname, scope)?;
     if rules.trusts(hostname) {
-        return own_hostname(unit, environment, hostname, scope, actor).await;
+        return own_hostname(unit, rules, environment, hostname, (scope, actor)).await;
     }
-    check_free(unit, environment, hostname, scope).await?;
+    check_free(unit, rules, environment, hostname, scope).await?;
     let unproved = IngressRefusal::HostnameUnproved {
         hostname: hostname.clone(),
         environment: surroundings.path().to_owned(),
@@ -195,6 +223,7 @@ pub async fn take_listener(
     scope: Scope,
 ) -> Result<(), ApiError> {
     let wish = ListenerWish {
+        network: route.network_id,
         port: route.listen_port,
         kind: RouteState::listener_kind(route),
         hostname: route.hostname.as_ref(),

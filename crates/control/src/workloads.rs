@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use sextant_model::{
     ActorId, DnsLabel, EnvironmentId, EventBody, NodeId, ReleaseId, Timestamp, WorkloadId,
-    aggregate::{NodeState, ReleaseState, TenancyRefusal, WorkloadState, release::Phase},
+    aggregate::{
+        NodeState, ReleaseState, TenancyRefusal, WorkloadState,
+        release::{Phase, Standing},
+    },
     event::{EnvironmentCreated, NodeEnrolled, WorkloadHealth, WorkloadPlaced},
     ipam::Ipam,
 };
@@ -177,9 +180,9 @@ pub async fn take_health(
     unit.set_placement_health(WorkloadId(workload.id), health).await
 }
 
-/// Lets the newest release all of whose workloads are healthy go live, in an environment that the
-/// caller has seized. Older releases give way with their workloads; what was registered by itself
-/// is left alone.
+/// Lets the newest release that stands complete go live, in an environment that the caller has
+/// seized. Older releases give way with their workloads; what was registered by itself is left
+/// alone.
 pub async fn complete_release(
     unit: &mut Unit,
     environment: EnvironmentId,
@@ -191,13 +194,15 @@ pub async fn complete_release(
         let of_candidate = |placement: &&Placement| {
             placement.release.is_some_and(|(id, _)| id == candidate.release_id)
         };
-        let mut own = placements.iter().filter(of_candidate).peekable();
-        if own.peek().is_none() || own.any(|workload| workload.health != WorkloadHealth::Healthy) {
-            continue;
-        }
+        let own: Vec<_> = placements.iter().filter(of_candidate).collect();
+        let healthy = own.iter().filter(|own| own.health == WorkloadHealth::Healthy).count();
         let mut release = unit.load::<ReleaseState>(candidate.release_id.0).await?;
         if release.state.phase() != Phase::Pending {
             return Ok(());
+        }
+        let processes = &release.state.created()?.processes;
+        if Standing::of(processes, own.len(), healthy) != Standing::Complete {
+            continue;
         }
         let events: Vec<_> = release.state.activate()?.into_iter().collect();
         unit.append(&mut release, &events, actor).await?;

@@ -314,9 +314,13 @@ pub struct ApiTokenCreated {
     pub secret_hash: Option<SecretHash>,
 }
 
-/// Payload of `api-token-revoked`: nothing.
+/// Payload of `api-token-revoked`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct ApiTokenRevoked {}
+pub struct ApiTokenRevoked {
+    /// The only org it was for; none for the platform's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub org_id: Option<OrgId>,
+}
 
 /// A row of the log that this version cannot read.
 #[derive(Debug, thiserror::Error)]

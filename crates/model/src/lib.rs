@@ -16,6 +16,7 @@ pub mod key;
 pub mod membership;
 pub mod mtu;
 pub mod name;
+pub mod neighbours;
 pub mod placement;
 pub mod plan;
 pub mod port;

@@ -55,9 +55,11 @@ pub struct Membership {
     /// Nodes that left. A member missing here and above was not removed on purpose.
     pub departed: BTreeSet<NodeId>,
     /// The addresses of the workloads on the node that asks; those of others are no concern of it.
-    #[serde(default)]
     #[schema(value_type = BTreeMap<uuid::Uuid, String>)]
     pub workloads: BTreeMap<WorkloadId, Ipv6Addr>,
+    /// Workloads on it that were released lately. One missing here and above was not taken away on
+    /// purpose.
+    pub released: BTreeSet<WorkloadId>,
 }
 
 /// Members travel as a list; the map is an index over it.
@@ -120,14 +122,27 @@ pub struct DesiredPeer {
 
 /// A snapshot that would take away most of what runs without saying that this is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the snapshot drops {vanished} of {current} members without naming them as departed; keeping the last good state"
-)]
-pub struct SuspiciousShrink {
-    /// Members that would vanish.
-    pub vanished: usize,
-    /// Members now.
-    pub current: usize,
+pub enum SuspiciousShrink {
+    /// Most members.
+    #[error(
+        "the snapshot drops {vanished} of {current} members without naming them as departed; keeping the last good state"
+    )]
+    Members {
+        /// Members that would vanish.
+        vanished: usize,
+        /// Members now.
+        current: usize,
+    },
+    /// Most workloads of the node.
+    #[error(
+        "the snapshot drops {vanished} of {current} workloads of this node without naming them as released; keeping the last good state"
+    )]
+    Workloads {
+        /// Workloads that would vanish.
+        vanished: usize,
+        /// Workloads now.
+        current: usize,
+    },
 }
 
 impl Membership {
@@ -195,12 +210,22 @@ impl Membership {
         })
     }
 
-    /// Refuses `next` if most members vanish in it without having departed (a map that failed to
-    /// load must never wipe the network).
+    /// Refuses `next` if most members vanish in it without having departed, or most workloads
+    /// without having been released (a map that failed to load must never wipe the network).
     pub fn check_shrink(&self, next: &Self) -> Result<(), SuspiciousShrink> {
         let gone = |id: &&NodeId| !next.members.contains_key(id) && !next.departed.contains(id);
         let (vanished, current) = (self.members.keys().filter(gone).count(), self.members.len());
-        if vanished * 2 > current { Err(SuspiciousShrink { vanished, current }) } else { Ok(()) }
+        if vanished * 2 > current {
+            return Err(SuspiciousShrink::Members { vanished, current });
+        }
+        let gone =
+            |id: &&WorkloadId| !next.workloads.contains_key(id) && !next.released.contains(id);
+        let (vanished, current) =
+            (self.workloads.keys().filter(gone).count(), self.workloads.len());
+        if vanished * 2 > current {
+            return Err(SuspiciousShrink::Workloads { vanished, current });
+        }
+        Ok(())
     }
 }
 
@@ -257,6 +282,7 @@ pub(crate) mod tests {
             members: BTreeMap::new(),
             departed: BTreeSet::new(),
             workloads: BTreeMap::new(),
+            released: BTreeSet::new(),
         };
         for n in nodes {
             membership.apply(&joined(n));
@@ -344,10 +370,22 @@ pub(crate) mod tests {
     fn an_empty_snapshot_is_refused_unless_the_members_departed() {
         let (current, mut empty) = (mesh([1, 2, 3, 4]), mesh([]));
         let error = current.check_shrink(&empty).expect_err("suspicious");
-        assert_eq!(error, SuspiciousShrink { vanished: 4, current: 4 });
+        assert_eq!(error, SuspiciousShrink::Members { vanished: 4, current: 4 });
         assert!(current.check_shrink(&mesh([1, 2])).is_ok(), "half may go");
         empty.departed = [1, 2, 3, 4].map(node_id).into();
         assert!(current.check_shrink(&empty).is_ok());
+    }
+
+    #[test]
+    fn a_snapshot_without_workloads_is_refused_unless_they_were_released() {
+        let workload = |n: u8| (WorkloadId(Uuid::from_u128(n.into())), Ipv6Addr::from([n; 16]));
+        let (mut current, mut empty) = (mesh([1, 2]), mesh([1, 2]));
+        current.workloads = [1, 2, 3].map(workload).into();
+        let error = current.check_shrink(&empty).expect_err("suspicious");
+        assert_eq!(error, SuspiciousShrink::Workloads { vanished: 3, current: 3 });
+        empty.released = [1, 2].map(|n| workload(n).0).into();
+        assert!(current.check_shrink(&empty).is_ok());
+        assert!(empty.check_shrink(&mesh([1, 2])).is_ok(), "there were none");
     }
 
     proptest! {

@@ -1,20 +1,26 @@
 //! On which nodes workloads run.
 //!
-//! A process type's instances are spread: each goes to the node with the fewest of the same
+//! Nodes that are out of contact get none while there are others: what is placed on a dead node
+//! never becomes healthy, and its release never goes live. Among the rest, a process type's instances are spread: each goes to the node with the fewest of the same
 //! environment and process type, of these to the one with the fewest workloads in all, of these to
 //! the one with the lowest id. The same question always has the same answer.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use crate::{event::ProcessSpec, id::NodeId, name::DnsLabel};
+use crate::{event::ProcessSpec, id::NodeId, name::DnsLabel, timestamp::Timestamp};
+
+/// So long after its last report a node counts as out of contact.
+pub const CONTACT_LIMIT: Duration = Duration::from_secs(30);
 
 /// What the nodes carry that can be given workloads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Workers(BTreeMap<NodeId, Load>);
 
-/// What one node carries.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What one node carries, and when it was last heard of.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
+    /// When it last reported; before its first report, when it enrolled.
+    pub last_contact: Timestamp,
     /// Workloads of everybody.
     pub total: u64,
     /// Workloads of the environment in question that stay, by process type. Those of releases that
@@ -23,9 +29,14 @@ pub struct Load {
 }
 
 impl Workers {
-    /// These nodes with what they carry.
-    pub fn new(nodes: impl IntoIterator<Item = (NodeId, Load)>) -> Self {
-        Self(nodes.into_iter().collect())
+    /// Those of these nodes that are in contact, with what they carry; all of them if none is.
+    pub fn new(nodes: impl IntoIterator<Item = (NodeId, Load)>, now: Timestamp) -> Self {
+        let mut workers: BTreeMap<NodeId, Load> = nodes.into_iter().collect();
+        let in_contact = |load: &Load| now.since(load.last_contact) < CONTACT_LIMIT;
+        if workers.values().any(in_contact) {
+            workers.retain(|_, load| in_contact(load));
+        }
+        Self(workers)
     }
 
     /// Chooses the node for one more workload of `process_type`, which then carries it; `None` if
@@ -61,8 +72,16 @@ mod tests {
         DnsLabel::new("web").expect("label")
     }
 
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix_seconds(seconds).expect("time")
+    }
+
     fn load(total: u64, web_workloads: u64) -> Load {
-        Load { total, own: BTreeMap::from([(web(), web_workloads)]) }
+        Load { last_contact: at(0), total, own: BTreeMap::from([(web(), web_workloads)]) }
+    }
+
+    fn workers_of(loads: impl IntoIterator<Item = (u128, Load)>) -> Workers {
+        Workers::new(loads.into_iter().map(|(n, load)| (node(n), load)), at(0))
     }
 
     #[test]
@@ -73,14 +92,38 @@ mod tests {
             (vec![(1, load(1, 1)), (2, load(9, 0))], Some(2)),
             (vec![], None),
         ] {
-            let mut workers = Workers::new(loads.into_iter().map(|(n, load)| (node(n), load)));
-            assert_eq!(workers.place(&web()), expected.map(node));
+            assert_eq!(workers_of(loads).place(&web()), expected.map(node));
+        }
+    }
+
+    #[test]
+    fn nodes_out_of_contact_get_something_only_where_all_are() {
+        let limit = i64::try_from(CONTACT_LIMIT.as_secs()).expect("seconds");
+        let now = 1000;
+        // When nodes 1, 2, ... were last heard of, and which of them may be given workloads.
+        for (last_contacts, expected) in [
+            (vec![now, now - limit], vec![1]),
+            (vec![now - limit + 1, now - limit], vec![1]),
+            (vec![now - 500, now - 3, now + 5], vec![2, 3]),
+            (vec![now - 500, now - limit], vec![1, 2]),
+            (vec![], vec![]),
+        ] {
+            let loads = (1..)
+                .zip(&last_contacts)
+                .map(|(n, seconds)| (node(n), Load { last_contact: at(*seconds), ..load(0, 0) }));
+            let workers = Workers::new(loads, at(now));
+            let nodes: Vec<_> = workers.0.keys().copied().collect();
+            assert_eq!(
+                nodes,
+                expected.into_iter().map(node).collect::<Vec<_>>(),
+                "{last_contacts:?}"
+            );
         }
     }
 
     prop_compose! {
         fn workers()(totals in collection::btree_map(0..50_u128, 0..20_u64, 1..12)) -> Workers {
-            Workers::new(totals.into_iter().map(|(n, total)| (node(n), load(total, 0))))
+            workers_of(totals.into_iter().map(|(n, total)| (n, load(total, 0))))
         }
     }
 
@@ -122,8 +165,8 @@ mod tests {
         fn what_is_there_already_is_evened_out(
             counts in collection::vec(0..5_u64, 2..8), instances in 1..40_u16,
         ) {
-            let loads = (0..).zip(&counts).map(|(n, count)| (node(n), load(*count, *count)));
-            let mut workers = Workers::new(loads);
+            let loads = (0..).zip(&counts).map(|(n, count)| (n, load(*count, *count)));
+            let mut workers = workers_of(loads);
             let most_before = counts.iter().max().copied().unwrap_or(0);
             workers.place_all(&processes(instances, 1)).expect("there are nodes");
             let after: Vec<u64> = workers.0.values().map(|load| load.own[&web()]).collect();

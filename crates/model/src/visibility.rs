@@ -1,7 +1,7 @@
 //! Who may see which event, and how much of it.
 
 use crate::{
-    event::{Event, EventBody},
+    event::{Event, EventBody, Holder},
     id::{NetworkId, NodeId, OrgId},
 };
 
@@ -38,7 +38,14 @@ pub fn visible(viewer: Viewer, event: &Event) -> Option<Event> {
         Viewer::Node { node_id, network_id } => concerns_node(event, node_id, network_id),
         Viewer::Edge { node_id, network_id } => concerns_edge(event, node_id, network_id),
     };
-    concerned.then(|| without_hashes(event.clone()))
+    concerned.then(|| {
+        let mut event = event.clone();
+        strike_hashes(&mut event.body);
+        if let Viewer::Org(org) = viewer {
+            strike_others(&mut event.body, org);
+        }
+        event
+    })
 }
 
 fn concerns_org(event: &Event, org: OrgId) -> bool {
@@ -64,9 +71,13 @@ fn concerns_org(event: &Event, org: OrgId) -> bool {
         EventBody::WorkloadReleased(body) => body.org_id == org,
         EventBody::RouteCreated(body) => body.org_id == org,
         EventBody::RouteChanged(body) => body.org_id == org,
-        EventBody::RouteMoved(body) => body.org_id == org || body.from_org_id == org,
+        EventBody::RouteMoved(body) => {
+            body.from.is_some_and(|from| from.org_id == org)
+                || body.to.as_ref().is_some_and(|to| to.org_id == org)
+        }
         EventBody::RouteDeleted(body) => body.org_id == org,
         EventBody::ApiTokenCreated(body) => body.org_id == Some(org),
+        EventBody::ApiTokenRevoked(body) => body.org_id == Some(org),
         EventBody::NetworkCreated(_)
         | EventBody::NetworkRenamed(_)
         | EventBody::NetworkDeleted(_)
@@ -78,8 +89,7 @@ fn concerns_org(event: &Event, org: OrgId) -> bool {
         | EventBody::NodeCertificateIssued(_)
         | EventBody::NodeWithdrawn(_)
         | EventBody::NodeReleased(_)
-        | EventBody::PortPolicySet(_)
-        | EventBody::ApiTokenRevoked(_) => false,
+        | EventBody::PortPolicySet(_) => false,
     }
 }
 
@@ -169,13 +179,26 @@ fn concerns_edge(event: &Event, node_id: NodeId, network_id: NetworkId) -> bool 
     }
 }
 
-fn without_hashes(mut event: Event) -> Event {
-    match &mut event.body {
+fn strike_hashes(body: &mut EventBody) {
+    match body {
         EventBody::EnrolmentTokenCreated(body) => body.secret_hash = None,
         EventBody::ApiTokenCreated(body) => body.secret_hash = None,
         _ => {}
     }
-    event
+}
+
+/// What moves from one org to another is seen by both, and neither is told of the other.
+fn strike_others(body: &mut EventBody, org: OrgId) {
+    let own = |holder: &mut Holder| holder.org_id == org;
+    match body {
+        EventBody::HostnameAcquired(body) => body.from = body.from.take_if(own),
+        EventBody::HostnameSurrendered(body) => body.to = body.to.take_if(own),
+        EventBody::RouteMoved(body) => {
+            body.from = body.from.take_if(own);
+            body.to = body.to.take_if(|to| to.org_id == org);
+        }
+        _ => {}
+    }
 }
 
 #[cfg(test)]
@@ -183,10 +206,15 @@ mod tests {
     use super::*;
     use crate::{
         aggregate::node::tests::enrolled,
-        event::{AggregateKind, ApiTokenCreated, NodeCertificateIssued},
-        id::ActorId,
+        event::{
+            AggregateKind, ApiTokenCreated, ApiTokenRevoked, HostnameAcquired,
+            NodeCertificateIssued, RouteCreated, RouteMoved,
+        },
+        hostname::HostPattern,
+        id::{ActorId, EnvironmentId},
         name::DnsLabel,
         role::OperatorRole,
+        routing::{Endpoint, HealthSource, ProtocolHint},
         secret::Secret,
         timestamp::Timestamp,
     };
@@ -223,6 +251,63 @@ mod tests {
         let certificate = event(5, EventBody::NodeCertificateIssued(issued));
         assert!(visible(node(5, 1), &certificate).is_some());
         assert!(visible(node(7, 1), &certificate).is_none());
+    }
+
+    #[test]
+    fn what_moves_between_orgs_is_seen_by_both_and_neither_is_told_of_the_other() {
+        let org = |n| OrgId(Uuid::from_u128(n));
+        let holder =
+            |n| Holder { org_id: org(n), environment_id: EnvironmentId(Uuid::from_u128(10 + n)) };
+        let route = RouteCreated {
+            org_id: org(2),
+            environment_id: holder(2).environment_id,
+            network_id: NetworkId(Uuid::from_u128(1)),
+            hostname: None,
+            listen_port: 5000,
+            protocol_hint: ProtocolHint::TcpRaw,
+            match_host: false,
+            backend_process_type: DnsLabel::new("web").expect("label"),
+            backend_port: 1,
+            proxy_protocol: false,
+            ipv4_required: false,
+            health_source: HealthSource::None,
+            endpoint: Endpoint::Ipv6Only,
+        };
+        let moved = |from, to: &RouteCreated| {
+            let (network_id, to) = (route.network_id, Some(to.clone()));
+            event(5, EventBody::RouteMoved(RouteMoved { network_id, from: Some(holder(from)), to }))
+        };
+        let seen = |viewer, event: &Event| match visible(viewer, event).map(|event| event.body) {
+            Some(EventBody::RouteMoved(body)) => {
+                Some((body.from.map(|from| from.org_id), body.to.map(|to| to.org_id)))
+            }
+            _ => None,
+        };
+        let (old, new) = (Some(org(1)), Some(org(2)));
+        let across = moved(1, &route);
+        assert_eq!(seen(Viewer::Operator, &across), Some((old, new)));
+        assert_eq!(seen(Viewer::Org(org(1)), &across), Some((old, None)));
+        assert_eq!(seen(Viewer::Org(org(2)), &across), Some((None, new)));
+        assert_eq!(seen(Viewer::Org(org(3)), &across), None);
+        assert_eq!(seen(Viewer::Org(org(2)), &moved(2, &route)), Some((new, new)), "within");
+
+        let hostname = HostPattern::new("a.example").expect("name");
+        for (other, told) in [(1, false), (2, true)] {
+            let (org_id, hostname) = (org(2), hostname.clone());
+            let from = Some(holder(other));
+            let acquired = EventBody::HostnameAcquired(HostnameAcquired { org_id, hostname, from });
+            let seen = visible(Viewer::Org(org(2)), &event(5, acquired)).expect("its own");
+            let EventBody::HostnameAcquired(body) = seen.body else { panic!("{seen:?}") };
+            assert_eq!(body.from.is_some(), told);
+        }
+    }
+
+    #[test]
+    fn an_org_sees_that_its_token_was_revoked() {
+        let org_id = Some(OrgId(Uuid::from_u128(1)));
+        let revoked = event(5, EventBody::ApiTokenRevoked(ApiTokenRevoked { org_id }));
+        assert!(visible(Viewer::Org(OrgId(Uuid::from_u128(1))), &revoked).is_some());
+        assert!(visible(Viewer::Org(OrgId(Uuid::from_u128(2))), &revoked).is_none());
     }
 
     #[test]

@@ -1,15 +1,15 @@
-//! Names and keys that belong to one owner at a time.
+//! Names and keys that belong to one owner at a time, and which network an environment lives in.
 
 mod hostnames;
 mod listeners;
 
-use sextant_model::{DnsLabel, PublicKey};
+use sextant_model::{DnsLabel, EnvironmentId, NetworkId, PublicKey};
 use uuid::Uuid;
 
 use crate::{error::StoreError, unit::Unit};
 
 pub use {
-    hostnames::{HostnameHolder, HostnameTaking},
+    hostnames::{HostnameHolder, HostnameTaking, HostnameWish},
     listeners::{ListenerHolder, ListenerWish},
 };
 
@@ -19,7 +19,7 @@ pub enum NameScope {
     /// Network names, in the whole platform.
     Networks,
     /// Node names, in this network.
-    NodesOf(sextant_model::NetworkId),
+    NodesOf(NetworkId),
     /// Org names, in the whole platform.
     Orgs,
     /// App names, in this org.
@@ -105,6 +105,41 @@ impl Unit {
             .execute(self.open().await?)
             .await?;
         Ok(())
+    }
+
+    /// Keeps that an environment lives in a network that the caller holds.
+    pub async fn enter_network(
+        &mut self,
+        environment: EnvironmentId,
+        network: NetworkId,
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "INSERT INTO environment_networks (environment_id, network_id) VALUES ($1, $2)",
+            environment.0,
+            network.0
+        )
+        .execute(self.open().await?)
+        .await?;
+        Ok(())
+    }
+
+    /// Forgets where an environment lived that is deleted.
+    pub async fn leave_network(&mut self, environment: EnvironmentId) -> Result<(), StoreError> {
+        sqlx::query!("DELETE FROM environment_networks WHERE environment_id = $1", environment.0)
+            .execute(self.open().await?)
+            .await?;
+        Ok(())
+    }
+
+    /// How many environments live in a network.
+    pub async fn environments_in(&mut self, network: NetworkId) -> Result<u64, StoreError> {
+        let count = sqlx::query_scalar!(
+            r#"SELECT count(*) AS "count!" FROM environment_networks WHERE network_id = $1"#,
+            network.0
+        )
+        .fetch_one(self.open().await?)
+        .await?;
+        Ok(count.unsigned_abs())
     }
 
     /// Takes a WireGuard key for `owner`, for ever: a withdrawn key is never given to another node.

@@ -138,17 +138,22 @@ impl Unit {
         replacing: bool,
     ) -> Result<BTreeMap<NodeId, Load>, StoreError> {
         let nodes = sqlx::query!(
-            r#"SELECT n.node_id, count(p.workload_id) AS "total!"
-               FROM nodes n LEFT JOIN placements p USING (node_id)
-               WHERE n.network_id = $1 AND n.phase = 'active' AND 'worker' = ANY(n.roles)
-               GROUP BY n.node_id"#,
+            r#"SELECT n.node_id, coalesce(r.reported_at, n.enrolled_at) AS "last_contact!",
+                      (SELECT count(*) FROM placements p WHERE p.node_id = n.node_id) AS "total!"
+               FROM nodes n LEFT JOIN node_reports r USING (node_id)
+               WHERE n.network_id = $1 AND n.phase = 'active' AND 'worker' = ANY(n.roles)"#,
             network.0
         )
         .fetch_all(self.open().await?)
         .await?;
-        let load = |total: i64| Load { total: total.unsigned_abs(), own: BTreeMap::new() };
+        let load = |last_contact, total: i64| Load {
+            last_contact: Timestamp(last_contact),
+            total: total.unsigned_abs(),
+            own: BTreeMap::new(),
+        };
+        let nodes = nodes.into_iter();
         let mut loads: BTreeMap<NodeId, Load> =
-            nodes.into_iter().map(|row| (NodeId(row.node_id), load(row.total))).collect();
+            nodes.map(|row| (NodeId(row.node_id), load(row.last_contact, row.total))).collect();
         let own = sqlx::query!(
             r#"SELECT node_id, process_type, count(*) AS "count!" FROM placements
                WHERE environment_id = $1 AND NOT ($2 AND release_id IS NOT NULL)
@@ -232,19 +237,6 @@ impl Store {
             environment.push(WorkloadId(row.workload_id));
         }
         Ok(starting)
-    }
-
-    /// Environments with a release that is not live although all its workloads are healthy: one of
-    /// them was withdrawn meanwhile, so that nobody reports it any more.
-    pub async fn overdue_releases(&self) -> Result<Vec<EnvironmentId>, StoreError> {
-        let ids = sqlx::query_scalar!(
-            "SELECT DISTINCT r.environment_id FROM releases r
-             JOIN placements p USING (release_id) WHERE r.phase = 'pending'
-             GROUP BY r.environment_id, r.release_id HAVING bool_and(p.health = 'healthy')"
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(ids.into_iter().map(EnvironmentId).collect())
     }
 
     /// Workloads withdrawn at `before` or earlier that nobody sends to any more: their addresses

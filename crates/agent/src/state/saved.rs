@@ -51,13 +51,18 @@ pub fn decode(text: &str) -> Result<SavedState, Damage> {
     if sum.as_ref().and_then(Value::as_str) != Some(checksum(&content).as_str()) {
         return Err(Damage::Checksum);
     }
+    // Agents that knew of no workloads wrote neither.
+    if let Some(membership) = content["membership"].as_object_mut() {
+        membership.entry("workloads").or_insert_with(|| json!({}));
+        membership.entry("released").or_insert_with(|| json!([]));
+    }
     Ok(SavedState {
         cursor: serde_json::from_value(content["cursor"].take()).map_err(form)?,
         membership: serde_json::from_value(content["membership"].take()).map_err(form)?,
     })
 }
 
-fn checksum(content: &Value) -> String {
+pub(super) fn checksum(content: &Value) -> String {
     use std::fmt::Write;
     let digest = Sha256::digest(content.to_string());
     digest.iter().fold(String::with_capacity(64), |mut text, byte| {

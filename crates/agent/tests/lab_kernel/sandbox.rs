@@ -103,6 +103,7 @@ impl Sandbox {
             members: members.into_iter().map(|m| (m.node_id, m)).collect::<BTreeMap<_, _>>(),
             departed: BTreeSet::new(),
             workloads: BTreeMap::new(),
+            released: BTreeSet::new(),
         }
     }
 

@@ -62,6 +62,9 @@ pub struct HostnameMove {
 pub struct HostnameMoved {
     /// The name, where it is now.
     pub hostname: EnvironmentHostname,
-    /// The routes that went with it.
+    /// Names that overlap it and went along: to another org they go together or not at all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub along: Vec<HostPattern>,
+    /// The routes that went with it and them.
     pub routes: Vec<RouteId>,
 }

@@ -14,6 +14,9 @@ pub struct PortPolicy {
     /// Routes that are there although they could not be created now, a thousand at most: a policy
     /// says who may begin, it ends nothing.
     pub out_of_policy: Vec<RouteOutOfPolicy>,
+    /// Whether there are more of them than are named.
+    #[serde(default)]
+    pub more_out_of_policy: bool,
     /// Version for `If-Match`; 0 as long as the default holds.
     pub version: i32,
 }

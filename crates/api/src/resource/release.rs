@@ -12,6 +12,9 @@ use super::workload::Workload;
 pub enum ReleaseStatus {
     /// Its workloads are starting.
     Pending,
+    /// One of its workloads was withdrawn before it was live, by its owner or with its node: it never
+    /// goes live. Deploy again.
+    Incomplete,
     /// All its workloads were healthy, and no later release has taken its place.
     Live,
     /// A later release has taken its place.

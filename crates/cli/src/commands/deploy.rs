@@ -29,8 +29,8 @@ pub const ABOUT: &str = "\
     Make a release: place a workload for every instance of every process type.\n\nThe release goes \
     live when all its workloads are healthy; then older releases give way with their workloads. \
     Until then they go on serving. A process type that is not listed ends with them.\n\nWith \
-    --wait it exits 0 when the release is live, and 1 if it was superseded before or the time is \
-    over. Ctrl-C and --timeout end the wait only: the release goes on.";
+    --wait it exits 0 when the release is live, and 1 if it was superseded or lost a workload \
+    before, or the time is over. Ctrl-C and --timeout end the wait only: the release goes on.";
 
 /// Arguments of `sextant deploy`.
 #[derive(Args, Debug)]
@@ -107,6 +107,9 @@ async fn until_live(
         Some(release) if release.status == ReleaseStatus::Live => {
             (Exit::Success, format!("{what} is live"))
         }
+        Some(release) if release.status == ReleaseStatus::Incomplete => {
+            (Exit::Finding, format!("{what} {}", release::INCOMPLETE))
+        }
         Some(release) => (Exit::Finding, format!("{what} {}", superseded(release))),
         None => (Exit::Finding, format!("{what} is not live yet; {goes_on}")),
     };
@@ -125,7 +128,7 @@ async fn progress(client: &Client, id: ReleaseId) -> Result<Progress<Release>, F
     let release = client.release(id).await?;
     Ok(match release.status {
         ReleaseStatus::Pending => Progress::Waits(waits_for(&release)),
-        ReleaseStatus::Live | ReleaseStatus::Superseded => Progress::Ended(release),
+        _ => Progress::Ended(release),
     })
 }
 

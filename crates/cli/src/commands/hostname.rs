@@ -56,7 +56,8 @@ pub enum HostnameCommand {
         #[arg(value_name = "ORG/APP/ENVIRONMENT|ID")]
         environment: EnvironmentRef,
     },
-    /// Move a hostname to another environment, with every route that uses it
+    /// Move a hostname to another environment, with every route that uses it; to another org the
+    /// environment's names that overlap it go along
     #[command(after_long_help = examples(&[
         "sextant hostname move shop.example.com --from shop/web/staging --to shop/web/production",
     ]))]
@@ -184,8 +185,17 @@ async fn transfer(
         all if all > gone.len() => format!("with {all} routes"),
         _ => with_routes(&gone),
     };
-    output.done(&format!("moved {what}, {said}"), &moved)?;
+    output.done(&format!("moved {what}, {said}{}", along(&moved.along)), &moved)?;
     Ok(Exit::Success)
+}
+
+/// What moved besides the name that was given.
+fn along(names: &[HostPattern]) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    if quoted.is_empty() {
+        return String::new();
+    }
+    format!("; what overlaps it went along: {}", quoted.join(", "))
 }
 
 fn with_routes(routes: &[Route]) -> String {
@@ -262,6 +272,14 @@ mod tests {
             "_sextant-challenge.shop.example.com. 300 IN TXT \"sextant-verification=ab12\""
         );
         assert_eq!(record(&challenge("a.", "x\"\\")), "a. 300 IN TXT \"x\\\"\\\\\"");
+    }
+
+    #[test]
+    fn a_move_names_what_went_along() {
+        let pattern = |name: &str| HostPattern::new(name).expect(name);
+        assert_eq!(along(&[]), "");
+        let said = along(&[pattern("*.a.test"), pattern("b.a.test")]);
+        assert_eq!(said, "; what overlaps it went along: \"*.a.test\", \"b.a.test\"");
     }
 
     #[test]

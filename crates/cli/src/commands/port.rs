@@ -182,7 +182,8 @@ fn described(policy: &PortPolicy) -> String {
         vec![port, route.route_id.to_string(), route.environment_id.to_string()]
     });
     let routes = table(&["port", "route id", "environment id"], rows);
-    format!("{text}\nroutes that go on although they could not be created now:\n{routes}")
+    let more = if policy.more_out_of_policy { "and more that are not named here\n" } else { "" };
+    format!("{text}\nroutes that go on although they could not be created now:\n{routes}{more}")
 }
 
 fn listing(grants: &[PortGrant]) -> String {

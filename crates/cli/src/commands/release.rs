@@ -1,7 +1,10 @@
 //! `sextant release`: what was deployed.
 
 use clap::Subcommand;
-use sextant_api::{Client, resource::release::Release};
+use sextant_api::{
+    Client,
+    resource::release::{Release, ReleaseStatus},
+};
 use sextant_model::{EnvironmentId, ReleaseId};
 
 use crate::{
@@ -38,6 +41,9 @@ pub enum ReleaseCommand {
         number: Option<i32>,
     },
 }
+
+/// What became of a release with that status, and the remedy.
+pub const INCOMPLETE: &str = "lost a workload before it was live and never goes live; deploy again";
 
 /// Does it.
 pub async fn run(
@@ -130,6 +136,9 @@ pub fn described(release: &Release) -> String {
         ("processes", processes(release)),
         ("healthy", format!("{}/{}", release.healthy, instances(release))),
     ];
+    if release.status == ReleaseStatus::Incomplete {
+        lines.push(("remedy", format!("it {INCOMPLETE}")));
+    }
     if let Some(by) = release.superseded_by {
         lines.push(("superseded by", by.to_string()));
     }
@@ -139,10 +148,7 @@ pub fn described(release: &Release) -> String {
 
 #[cfg(test)]
 pub mod tests {
-    use sextant_api::resource::{
-        release::ReleaseStatus,
-        workload::{Workload, WorkloadStatus},
-    };
+    use sextant_api::resource::workload::{Workload, WorkloadStatus};
     use sextant_model::{DnsLabel, NetworkId, NodeId, OrgId, WorkloadId, event::ProcessSpec};
     use uuid::Uuid;
 
@@ -210,5 +216,13 @@ pub mod tests {
         ] {
             assert!(text.contains(line), "{line}:\n{text}");
         }
+    }
+
+    #[test]
+    fn a_release_that_lost_a_workload_says_what_to_do() {
+        let mut lost = release(vec![workload(1, "web", WorkloadStatus::Withdrawn)]);
+        lost.status = ReleaseStatus::Incomplete;
+        let text = described(&lost);
+        assert!(text.contains("incomplete") && text.contains("deploy again"), "{text}");
     }
 }

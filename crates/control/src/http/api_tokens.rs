@@ -13,7 +13,7 @@ use sextant_model::{
     aggregate::{ApiTokenState, OrgState},
     secret::{self, Secret},
 };
-use sextant_store::Loaded;
+use sextant_store::{Loaded, Unit};
 
 use crate::{
     app::App,
@@ -41,7 +41,7 @@ pub async fn create(
         Begun::Replayed(response) => return Ok(response),
     };
     if let Some(org) = org_id {
-        command.unit.load::<OrgState>(org.0).await?.state.live()?;
+        hold_org(&mut command.unit, org).await?;
     }
     let secret = Secret::new(app.entropy.bytes());
     let lifetime = new.expires_in.map(Duration::from_secs);
@@ -49,7 +49,11 @@ pub async fn create(
     let event = ApiTokenState::create(new.name, new.role, org_id, lifetime, secret.hash(), now)?;
     let id = ApiTokenId(app.id());
     let mut token = Loaded::<ApiTokenState>::fresh(id.0);
-    command.append_first(&mut token, event).await?;
+    match org_id {
+        // With the lock on the org, in one transaction: no second connection is waited for.
+        Some(_) => command.unit.append(&mut token, &[event], who.actor()).await?,
+        None => command.append_first(&mut token, event).await?,
+    }
     let created = token.state.created()?;
     let resource = ApiToken {
         id,
@@ -63,6 +67,15 @@ pub async fn create(
     };
     let revealed = secret::ApiToken { id, secret }.reveal();
     command.finish(Answer::created(&resource)?.secret(revealed)).await
+}
+
+/// Holds the org, so that it is not deleted, with its tokens, before this one is there.
+async fn hold_org(unit: &mut Unit, id: OrgId) -> Result<(), ApiError> {
+    if !unit.hold(id.0).await? {
+        return Err(Refusal::NotFound(AggregateKind::Org).into());
+    }
+    unit.load::<OrgState>(id.0).await?.state.live()?;
+    Ok(())
 }
 
 /// Lists API tokens, without their secrets.

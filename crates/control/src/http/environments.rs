@@ -67,6 +67,7 @@ pub async fn create(
     hold_network(&mut command.unit, network_id).await?;
     let id = EnvironmentId(app.id());
     command.unit.claim_name(NameScope::EnvironmentsOf(new.app_id), &new.name, id.0).await?;
+    command.unit.enter_network(id, network_id).await?;
     let created = EnvironmentCreated { org_id, app_id: new.app_id, network_id, name: new.name };
     let mut environment = Loaded::<EnvironmentState>::fresh(id.0);
     let event = EnvironmentState::create(created);
@@ -151,6 +152,7 @@ pub async fn delete(
     let events = environment.state.delete(routes, workloads)?;
     command.unit.append(&mut environment, &events, who.actor()).await?;
     command.unit.release_hostnames(id).await?;
+    command.unit.leave_network(id).await?;
     command.finish(Answer::no_content()).await
 }
 

@@ -1,5 +1,7 @@
 //! `/v1/environments/{environment_id}/hostnames`.
 
+use std::collections::BTreeSet;
+
 use axum::{Json as Answered, extract::State, response::Response};
 use sextant_api::{
     Problem,
@@ -12,7 +14,9 @@ use sextant_api::{
 use sextant_model::{
     AggregateKind, EnvironmentId, HostPattern, Refusal, RouteId, Timestamp,
     aggregate::{EnvironmentState, RouteState, environment::Claim},
+    event::Holder,
     hostname::{challenge_name, challenge_value},
+    neighbours::that_go_along,
 };
 use sextant_store::{Loaded, Unit, read::HostnamePage};
 
@@ -59,11 +63,12 @@ pub async fn claim(
     }
     if app.hostnames.trusts(&hostname) {
         let unit = &mut command.unit;
-        own_hostname(unit, &mut environment, &hostname, scope, who.actor()).await?;
+        let asker = (scope, who.actor());
+        own_hostname(unit, &app.hostnames, &mut environment, &hostname, asker).await?;
     } else {
         let challenge = challenge_value(&hex(&app.entropy.bytes()[..CHALLENGE]));
         let event = environment.state.claim_hostname(&hostname, Some(challenge))?;
-        check_free(&mut command.unit, &environment, &hostname, scope).await?;
+        check_free(&mut command.unit, &app.hostnames, &environment, &hostname, scope).await?;
         let events: Vec<_> = event.into_iter().collect();
         command.unit.append(&mut environment, &events, who.actor()).await?;
     }
@@ -122,10 +127,11 @@ pub async fn verify(
     let mut unit = app.store.begin();
     let before = owned(&mut unit, scope, id).await?;
     if let Claim::Pending { challenge } = before.state.claim(&hostname)? {
-        check_free(&mut unit, &before, &hostname, scope).await?;
+        check_free(&mut unit, &app.hostnames, &before, &hostname, scope).await?;
         drop(unit);
         if !app.hostnames.trusts(&hostname) {
-            app.hostnames.prover.prove(&hostname, challenge).await?;
+            let org = before.state.live()?.org_id;
+            app.hostnames.prover.prove(org, &hostname, challenge).await?;
         }
     }
     let mut command = Command::begin_plain(&app, who.actor());
@@ -135,13 +141,14 @@ pub async fn verify(
         return Err(sextant_store::StoreError::VersionConflict.into());
     }
     let events: Vec<_> = environment.state.verify(&hostname)?.into_iter().collect();
-    take_hostname(&mut command.unit, &environment, &hostname, scope).await?;
+    take_hostname(&mut command.unit, &app.hostnames, &environment, &hostname, scope).await?;
     command.unit.append(&mut environment, &events, who.actor()).await?;
     let since = command.unit.hostname_since(id, &hostname).await?.unwrap_or_else(|| app.now());
     command.finish(Answer::ok(&resource(&environment, &hostname, since)?)?).await
 }
 
-/// Moves an owned hostname to another environment, with every route that uses it.
+/// Moves an owned hostname to another environment, with every route that uses it. To another org
+/// the names of the environment that overlap it go along.
 #[utoipa::path(post, path = "/v1/environments/{environment_id}/hostnames/{hostname}/move",
     tag = "ingress",
     params(("environment_id" = EnvironmentId, Path), ("hostname" = HostPattern, Path),
@@ -168,34 +175,56 @@ pub async fn transfer(
     unit.seize(id.max(to_id).0).await?;
     let mut from = owned(unit, scope, id).await?;
     let mut to = owned(unit, scope, to_id).await?;
+    let mut names = BTreeSet::from([hostname.clone()]);
     let mut routes = vec![];
     if id != to_id {
-        let (surrendered, acquired) =
-            (from.state.surrender(&hostname, to_id)?, to.state.acquire(&hostname, id)?);
-        routes = move_routes(unit, &hostname, id, &to, who.actor()).await?;
-        unit.append(&mut from, &[surrendered], who.actor()).await?;
-        unit.append(&mut to, &[acquired], who.actor()).await?;
-        let org = to.state.live()?.org_id;
-        unit.hand_over_hostname(&hostname, id, to_id, org).await?;
+        let (had, has) = (holder(&from)?, holder(&to)?);
+        if had.org_id != has.org_id {
+            let domain = app.hostnames.platform_domain();
+            names = that_go_along(&hostname, from.state.owned_hostnames().cloned(), domain);
+        }
+        routes = move_routes(unit, &names, id, &to, who.actor()).await?;
+        for name in &names {
+            let (surrendered, acquired) =
+                (from.state.surrender(name, has)?, to.state.acquire(name, had)?);
+            unit.append(&mut from, &[surrendered], who.actor()).await?;
+            unit.append(&mut to, &[acquired], who.actor()).await?;
+        }
+        unit.hand_over_hostnames(&names, id, to_id, has.org_id).await?;
     }
+    names.remove(&hostname);
     let since = since(&app, &mut command.unit, &hostname, to_id).await?;
-    let moved = HostnameMoved { hostname: resource(&to, &hostname, since)?, routes };
+    let hostname = resource(&to, &hostname, since)?;
+    let moved = HostnameMoved { hostname, along: names.into_iter().collect(), routes };
     command.finish(Answer::ok(&moved)?).await
 }
 
+fn holder(environment: &Loaded<EnvironmentState>) -> Result<Holder, Refusal> {
+    let org_id = environment.state.live()?.org_id;
+    Ok(Holder { org_id, environment_id: EnvironmentId(environment.id) })
+}
+
+/// Moves the routes of these names. Reads all before it writes the first, because writing holds back
+/// everybody who follows the log.
 async fn move_routes(
     unit: &mut Unit,
-    hostname: &HostPattern,
+    names: &BTreeSet<HostPattern>,
     from: EnvironmentId,
     to: &Loaded<EnvironmentState>,
     actor: sextant_model::ActorId,
 ) -> Result<Vec<RouteId>, ApiError> {
-    let routes = unit.routes_of_hostname(hostname, from).await?;
     let path = path(unit, to.state.live()?).await?;
     let surroundings = Surroundings::of(unit, to, path).await?;
-    for id in &routes {
-        let mut route = unit.load::<RouteState>(id.0).await?;
-        let moved = route.state.move_to(&surroundings.target(to))?;
+    let mut moves = vec![];
+    for name in names {
+        for id in unit.routes_of_hostname(name, from).await? {
+            let route = unit.load::<RouteState>(id.0).await?;
+            let moved = route.state.move_to(&surroundings.target(to))?;
+            moves.push((route, moved));
+        }
+    }
+    let routes = moves.iter().map(|(route, _)| RouteId(route.id)).collect();
+    for (mut route, moved) in moves {
         unit.append(&mut route, &[moved], actor).await?;
     }
     Ok(routes)

@@ -133,7 +133,7 @@ pub async fn delete(
     // The name goes first: that waits for environments that are being created.
     command.unit.release_names(id.0).await?;
     let nodes = command.unit.ipam().await?.blocks_in_use(id.0).await?;
-    let environments = app.store.environments_of(id).await?;
+    let environments = command.unit.environments_in(id).await?;
     let event = network.state.delete(nodes, environments)?;
     command.unit.append(&mut network, &[event], who.actor()).await?;
     command.unit.ipam().await?.delete_pool(id.0).await?;

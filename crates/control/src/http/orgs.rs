@@ -7,10 +7,10 @@ use sextant_api::{
     resource::org::{NewOrg, Org},
 };
 use sextant_model::{
-    ActorId, AggregateKind, ApiTokenId, OrgId, Refusal,
+    AggregateKind, ApiTokenId, OrgId, Refusal,
     aggregate::{ApiTokenState, OrgState},
 };
-use sextant_store::{Loaded, Unit, claims::NameScope, read::PageRequest};
+use sextant_store::{Loaded, claims::NameScope};
 
 use super::tagged;
 use crate::{
@@ -85,40 +85,25 @@ pub async fn delete(
     let mut org = command.unit.load::<OrgState>(id.0).await?;
     org.state.live()?;
     if_match.check(org.version)?;
-    // The name goes first: that waits for apps that are being created.
+    // The name goes first: that waits for apps and tokens that are being created.
     command.unit.release_names(id.0).await?;
     let apps = command.unit.names_in(NameScope::AppsOf(id)).await?;
     let event = org.state.delete(apps)?;
+    // Read before the first event is written: writing holds back everybody who follows the log.
+    let mut tokens = vec![];
+    for token in command.unit.tokens_of(id).await? {
+        tokens.push(command.unit.load::<ApiTokenState>(token.0).await?);
+    }
     command.unit.append(&mut org, &[event], who.actor()).await?;
-    let tokens = revoke_tokens(&app, &mut command.unit, id, who.actor()).await?;
+    for token in &mut tokens {
+        let events: Vec<_> = token.state.revoke()?.into_iter().collect();
+        command.unit.append(token, &events, who.actor()).await?;
+    }
     let response = command.finish(Answer::no_content()).await?;
     for token in tokens {
-        app.tokens.forget(token);
+        app.tokens.forget(ApiTokenId(token.id));
     }
     Ok(response)
-}
-
-async fn revoke_tokens(
-    app: &App,
-    unit: &mut Unit,
-    org: OrgId,
-    actor: ActorId,
-) -> Result<Vec<ApiTokenId>, ApiError> {
-    let mut revoked = Vec::new();
-    let mut after = None;
-    loop {
-        let page = app.store.api_tokens(Some(org), PageRequest { after, limit: 1000 }).await?;
-        for token in page.items.into_iter().filter(|token| !token.revoked) {
-            let mut loaded = unit.load::<ApiTokenState>(token.id.0).await?;
-            let events: Vec<_> = loaded.state.revoke()?.into_iter().collect();
-            unit.append(&mut loaded, &events, actor).await?;
-            revoked.push(token.id);
-        }
-        after = page.next_after.and_then(|after| after.parse().ok());
-        if after.is_none() {
-            return Ok(revoked);
-        }
-    }
 }
 
 fn resource(org: &Loaded<OrgState>) -> Result<Org, ApiError> {

@@ -22,6 +22,8 @@ use crate::{
 
 /// Most ranges of a list.
 const MOST_RANGES: usize = 256;
+/// Most routes that are named.
+const MOST_ROUTES: usize = 1000;
 
 /// Reads the port policy.
 #[utoipa::path(get, path = "/v1/port-policy", tag = "ingress",
@@ -38,7 +40,7 @@ pub async fn read_policy(
 /// Sets the port policy. Routes that are there stay; the answer names those that could not be
 /// created now.
 #[utoipa::path(put, path = "/v1/port-policy", tag = "ingress", request_body = NewPortPolicy,
-    params(("If-Match" = Option<String>, Header, description = "the ETag that was read")),
+    params(("If-Match" = String, Header, description = "the ETag that was read")),
     responses((status = 200, body = PortPolicy), (status = 202, body = PortPolicy),
         (status = "4XX", body = Problem), (status = 503, body = Problem)))]
 pub async fn set_policy(
@@ -57,7 +59,7 @@ pub async fn set_policy(
     }
     let mut command = Command::begin_plain(&app, who.actor());
     let mut state = command.unit.load::<PortPolicyState>(port_policy::ID).await?;
-    if_match.check(state.version)?;
+    if_match.require(state.version)?;
     let wanted = port::PortPolicy { allow: new.allow, deny: new.deny };
     let events: Vec<_> = state.state.set(wanted).into_iter().collect();
     // Asked before the transaction opens: a request holds one connection at a time.
@@ -75,10 +77,14 @@ async fn policy(
     org: Option<OrgId>,
 ) -> Result<PortPolicy, ApiError> {
     let policy = state.state.policy();
+    let mut out_of_policy = app.store.routes_out_of_policy(policy, org, MOST_ROUTES + 1).await?;
+    let more_out_of_policy = out_of_policy.len() > MOST_ROUTES;
+    out_of_policy.truncate(MOST_ROUTES);
     Ok(PortPolicy {
         allow: policy.allow.clone(),
         deny: policy.deny.clone(),
-        out_of_policy: app.store.routes_out_of_policy(policy, org).await?,
+        out_of_policy,
+        more_out_of_policy,
         version: state.version,
     })
 }

@@ -62,7 +62,7 @@ pub async fn deploy(
         processes: new.processes.clone(),
     })?;
     let workers = command.unit.workers(created.network_id, environment_id, true).await?;
-    let placed = Workers::new(workers).place_all(&new.processes);
+    let placed = Workers::new(workers, app.now()).place_all(&new.processes);
     let placed = placed.ok_or(Refusal::Tenancy(TenancyRefusal::NoWorker))?;
     let nodes = HeldNodes::hold(&mut command.unit, placed.iter().map(|(_, node)| *node)).await?;
     let path = environments::path(&mut command.unit, created).await?;

@@ -12,7 +12,6 @@ use sextant_model::{
     AggregateKind, EnvironmentId, HostPattern, OrgId, Refusal, RouteId,
     aggregate::{
         EnvironmentState, RouteState,
-        environment::Claim,
         route::{Backend, RouteWish},
     },
 };
@@ -96,15 +95,15 @@ async fn held(
     id: EnvironmentId,
     hostname: Option<&HostPattern>,
 ) -> Result<Loaded<EnvironmentState>, ApiError> {
-    let before = owned(unit, scope, id).await?;
-    let owns = |name| before.state.hostnames().get(name) == Some(&Claim::Owned);
-    if !hostname.is_none_or(owns) {
-        return seized(unit, scope, id).await;
+    if let Some(hostname) = hostname {
+        let holder = unit.hostname_holder(hostname).await?;
+        if holder.is_none_or(|holder| holder.environment_id != id) {
+            return seized(unit, scope, id).await;
+        }
     }
     if !unit.hold(id.0).await? {
         return Err(Refusal::NotFound(AggregateKind::Environment).into());
     }
-    // Again: what holds it may have waited for what changed it.
     owned(unit, scope, id).await
 }
 

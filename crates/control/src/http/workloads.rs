@@ -76,7 +76,8 @@ pub async fn register(
             TenancyRefusal::NodeUnfit
         }
     };
-    let node = Workers::new(workers).place(&new.process_type).ok_or(Refusal::Tenancy(refusal))?;
+    let node = Workers::new(workers, app.now()).place(&new.process_type);
+    let node = node.ok_or(Refusal::Tenancy(refusal))?;
     let nodes = HeldNodes::hold(&mut command.unit, [node]).await?;
     let path = environments::path(&mut command.unit, created).await?;
     let (actor, environment) = (who.actor(), created);
@@ -143,8 +144,6 @@ pub async fn remove(
     let mut workload = command.unit.load::<WorkloadState>(id.0).await?;
     if_match.check(workload.version)?;
     withdraw(&mut command.unit, &mut workload, who.actor()).await?;
-    // It may have been the only one that a release was waiting for.
-    complete_release(&mut command.unit, placed.environment_id, who.actor()).await?;
     let resource = read_resource(&mut command.unit, &workload, &placed).await?;
     command.finish(Answer::ok(&resource)?.version(workload.version)).await
 }

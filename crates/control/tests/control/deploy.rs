@@ -255,6 +255,45 @@ async fn a_release_that_never_stands_is_overtaken_by_the_next() {
 }
 
 #[tokio::test]
+async fn a_release_that_lost_a_workload_never_goes_live_and_takes_nothing_down() {
+    let Stage { platform, replica, network, admin, environment } = stage().await;
+    let (_, stays) = enrol(&platform, &replica, network, 1).await;
+    let (leaves, _) = enrol(&platform, &replica, network, 2).await;
+    let works = deploy(&admin, &environment, &[("web", 1)]).await;
+    admin.set_workload_health(works.workloads[0].id, HEALTHY).await.expect("said");
+    for with_its_node in [true, false] {
+        let broken = deploy(&admin, &environment, &[("web", 1), ("job", 1)]).await;
+        let of = |name: &str| {
+            broken.workloads.iter().find(|w| w.process_type.as_str() == name).expect("placed")
+        };
+        let (web, job) = (of("web"), of("job"));
+        admin.set_workload_health(job.id, HEALTHY).await.expect("said");
+        if with_its_node {
+            assert_eq!(web.node_id, leaves.node.id, "the only one there");
+            admin.remove_node(web.node_id, None).await.expect("removed");
+        } else {
+            admin.remove_workload(web.id, None).await.expect("withdrawn");
+        }
+        let broken = admin.release(broken.id).await.expect("read");
+        assert_eq!((broken.status, broken.healthy), (ReleaseStatus::Incomplete, 1));
+        let listed = admin.releases(environment.id, &PageQuery::default()).await.expect("list");
+        assert_eq!(listed.items.last().map(|r| r.status), Some(ReleaseStatus::Incomplete));
+        // Not even when what is left reports again.
+        admin.set_workload_health(job.id, UNHEALTHY).await.expect("said");
+        admin.set_workload_health(job.id, HEALTHY).await.expect("said");
+        let works = admin.release(works.id).await.expect("read");
+        assert_eq!((works.status, works.healthy), (ReleaseStatus::Live, 1));
+    }
+    // The remedy.
+    let again = deploy(&admin, &environment, &[("web", 1), ("job", 1)]).await;
+    let ids: Vec<_> = again.workloads.iter().map(|w| w.id).collect();
+    report(&admin, &stays, &ids).await;
+    assert_eq!(admin.release(again.id).await.expect("read").status, ReleaseStatus::Live);
+    assert_eq!(admin.release(works.id).await.expect("read").status, ReleaseStatus::Superseded);
+    placements_agree(&platform).await;
+}
+
+#[tokio::test]
 async fn the_last_two_reports_at_once_complete_the_release_once() {
     let Stage { platform, replica, network, admin, environment } = stage().await;
     enrol(&platform, &replica, network, 1).await;
@@ -333,6 +372,28 @@ async fn without_a_worker_nothing_is_placed_and_nothing_changes() {
 }
 
 #[tokio::test]
+async fn a_deploy_leaves_out_the_node_that_went_silent() {
+    let Stage { platform, replica, network, admin, environment } = stage().await;
+    let (silent, silent_client) = enrol(&platform, &replica, network, 1).await;
+    let (second, second_client) = enrol(&platform, &replica, network, 2).await;
+    report(&admin, &silent_client, &[]).await;
+    report(&admin, &second_client, &[]).await;
+    let pool = sqlx::PgPool::connect_lazy(&platform.database.url).expect("pool");
+    sqlx::query(
+        "UPDATE node_reports SET reported_at = now() - interval '1 hour' WHERE node_id = $1",
+    )
+    .bind(silent.node.id.0)
+    .execute(&pool)
+    .await
+    .expect("as if it were dead");
+    let release = deploy(&admin, &environment, &[("web", 2)]).await;
+    assert!(release.workloads.iter().all(|w| w.node_id == second.node.id), "{release:?}");
+    // Who asks for it by name gets it.
+    let there = NewWorkload { process_type: label("web"), node_id: Some(silent.node.id) };
+    admin.register_workload(environment.id, &there, None).await.expect("registered");
+}
+
+#[tokio::test]
 async fn an_address_is_released_when_its_node_has_let_go_and_not_reused_at_once() {
     let Stage { platform, replica, network, admin, environment } = stage().await;
     let (_, node) = enrol(&platform, &replica, network, 1).await;
@@ -375,13 +436,7 @@ async fn a_node_takes_its_workloads_with_it() {
         admin.workload(gone[0].id).await.expect("read").value.status,
         WorkloadStatus::Withdrawn
     );
-    // What is left of the release stands: it goes live although nobody reports any more.
-    let live = async {
-        while admin.release(release.id).await.expect("read").status != ReleaseStatus::Live {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), live).await.expect("live");
+    assert_eq!(admin.release(release.id).await.expect("read").status, ReleaseStatus::Incomplete);
     // Once the others have dropped the node, its workloads' addresses are released too.
     report(&admin, &second_client, &[stays[0].id]).await;
     becomes(&admin, gone[0].id, WorkloadStatus::Released).await;

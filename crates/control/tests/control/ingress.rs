@@ -20,17 +20,18 @@ use sextant_api::{
         hostname::NewHostname,
         network::Network,
         org::NewOrg,
+        port::{NewPortPolicy, PortPolicy},
         route::NewRoute,
         workload::{HealthReport, NewWorkload, ReportedHealth, Workload},
     },
 };
 use sextant_control::config::HostnameConfig;
 use sextant_model::{
-    EnvironmentId, HostPattern, NodeRole, OperatorRole, OrgId,
+    EnvironmentId, HostPattern, NetworkId, NodeRole, OperatorRole, OrgId,
     routing::{Endpoint, HealthSource, ProtocolHint},
 };
 
-use crate::{Machine, Platform, Running, label, network};
+use crate::{Machine, Platform, Running, label, network, new_network};
 
 /// A platform with a mesh, one worker, and hostnames that need no proof unless a test says so.
 #[derive(Debug)]
@@ -60,9 +61,13 @@ impl Ingress {
 
     /// Enrols a node; a client that is that node.
     pub async fn node(&self, role: NodeRole) -> Client {
+        self.node_in(self.mesh.id, role).await
+    }
+
+    async fn node_in(&self, network_id: NetworkId, role: NodeRole) -> Client {
         let n = self.nodes.fetch_add(1, Ordering::Relaxed);
         let new = sextant_api::resource::enrolment::NewEnrolmentToken {
-            network_id: self.mesh.id,
+            network_id,
             node_name: label(&format!("n{n}")),
             roles: vec![role],
             expires_in: 3600,
@@ -104,6 +109,20 @@ impl Ingress {
         let app = self.admin.create_app(&app, None).await.expect("app").value;
         let new = NewEnvironment { app_id: app.id, name: label(name), network_id: None };
         self.admin.create_environment(&new, None).await.expect("environment").value
+    }
+
+    /// The same in a new network of that name, with a worker of its own.
+    pub async fn environment_in_another_network(&self, org: OrgId, name: &str) -> Environment {
+        let network = self.admin.create_network(&new_network(name), None).await;
+        let network = network.expect("network").value;
+        self.node_in(network.id, NodeRole::Worker).await;
+        let app = NewApp { org_id: Some(org), name: label(name) };
+        let app = self.admin.create_app(&app, None).await.expect("app").value;
+        let network_id = Some(network.id);
+        let new = NewEnvironment { app_id: app.id, name: label(name), network_id };
+        let environment = self.admin.create_environment(&new, None).await.expect("made").value;
+        self.workload(environment.id, "web").await;
+        environment
     }
 
     pub async fn workload(&self, environment: EnvironmentId, process_type: &str) -> Workload {
@@ -181,6 +200,14 @@ pub fn raw(port: u16) -> NewRoute {
         protocol_hint: ProtocolHint::TcpRaw,
         ..tls("unused.example.com")
     }
+}
+
+/// Opens these ports to all, and denies those.
+pub async fn set_ports(admin: &Client, allow: &[&str], deny: &[&str]) -> PortPolicy {
+    let ranges = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("range")).collect();
+    let etag = admin.port_policy().await.expect("policy").etag;
+    let new = NewPortPolicy { allow: ranges(allow), deny: ranges(deny) };
+    admin.set_port_policy(&new, etag.as_deref()).await.expect("set").value
 }
 
 /// The code and the text of a refusal.

@@ -146,6 +146,54 @@ async fn of_two_who_create_and_delete_at_once_only_one_can_succeed() {
 }
 
 #[tokio::test]
+async fn of_two_who_use_and_delete_a_network_at_once_only_one_can_succeed() {
+    let platform = Platform::new().await;
+    let replica = platform.replica().await;
+    let client = platform.admin(&[&replica]);
+    let org = org(&client, "shop").await;
+    let app = app(&client, org.id, "web").await;
+    for round in 0..10 {
+        let name = label(&format!("net-{round}"));
+        let network = client.create_network(&new_network(name.as_str()), None).await;
+        let id = network.expect("created").value.id;
+        let new = NewEnvironment { app_id: app.id, name, network_id: Some(id) };
+        let (created, deleted) =
+            tokio::join!(client.create_environment(&new, None), client.delete_network(id, None));
+        assert_ne!(created.is_ok(), deleted.is_ok(), "{created:?} {deleted:?}");
+        if let Err(error) = deleted {
+            assert!(["network-in-use", "concurrent-change"].contains(&error.code()), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_made_while_its_org_is_deleted_opens_nothing_afterwards() {
+    let platform = Platform::new().await;
+    let replica = platform.replica().await;
+    let admin = platform.admin(&[&replica]);
+    for round in 0..10 {
+        let org = org(&admin, &format!("org-{round}")).await;
+        let new = NewApiToken {
+            name: label("late"),
+            role: OperatorRole::Viewer,
+            org_id: Some(org.id),
+            expires_in: None,
+        };
+        let (made, deleted) =
+            tokio::join!(admin.create_api_token(&new, None), admin.delete_org(org.id, None));
+        deleted.expect("deleted");
+        match made {
+            Ok(made) => {
+                let all = admin.api_tokens(&PageQuery::default()).await.expect("tokens").items;
+                let token = all.iter().find(|token| token.id == made.id).expect("listed");
+                assert!(token.revoked, "round {round}: {token:?}");
+            }
+            Err(error) => assert_eq!(error.code(), "not-found", "{error}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_network_must_be_named_where_there_is_more_than_one_or_none() {
     let platform = Platform::new().await;
     let replica = platform.replica().await;

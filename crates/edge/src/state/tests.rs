@@ -40,6 +40,7 @@ pub fn snapshot(routes: Vec<DesiredRoute>) -> RoutingSnapshot {
         routes,
         workloads: Vec::new(),
         deleted: BTreeSet::new(),
+        withdrawn: BTreeSet::new(),
     }
 }
 

@@ -44,6 +44,7 @@ fn snapshot(port: &Port, backend: &Backend) -> RoutingSnapshot {
             health: WorkloadHealth::Healthy,
         }],
         deleted: std::collections::BTreeSet::new(),
+        withdrawn: std::collections::BTreeSet::new(),
     }
 }
 

@@ -56,8 +56,8 @@ impl ApiTokenState {
 
     /// Takes the access back; nothing to do if it already was.
     pub fn revoke(&self) -> Result<Option<EventBody>, Refusal> {
-        self.created()?;
-        Ok((!self.revoked).then_some(EventBody::ApiTokenRevoked(ApiTokenRevoked {})))
+        let org_id = self.created()?.org_id;
+        Ok((!self.revoked).then_some(EventBody::ApiTokenRevoked(ApiTokenRevoked { org_id })))
     }
 }
 

@@ -12,12 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     aggregate::{Aggregate, IngressRefusal, Refusal},
     event::{
-        AggregateKind, EnvironmentCreated, EnvironmentDeleted, EventBody, HostnameAcquired,
+        AggregateKind, EnvironmentCreated, EnvironmentDeleted, EventBody, Holder, HostnameAcquired,
         HostnameClaimed, HostnameReleased, HostnameSurrendered, HostnameVerified, PortGrantRevoked,
         PortGranted,
     },
     hostname::HostPattern,
-    id::EnvironmentId,
     port::{PortPolicy, PortRefused},
 };
 
@@ -69,6 +68,12 @@ impl EnvironmentState {
     /// Its hostnames, owned and pending.
     pub fn hostnames(&self) -> &BTreeMap<HostPattern, Claim> {
         &self.hostnames
+    }
+
+    /// Those of its hostnames that are its own.
+    pub fn owned_hostnames(&self) -> impl Iterator<Item = &HostPattern> {
+        let own = |(_, claim): &(_, &Claim)| **claim == Claim::Owned;
+        self.hostnames.iter().filter(own).map(|(name, _)| name)
     }
 
     /// Ports it was granted.
@@ -137,18 +142,14 @@ impl EnvironmentState {
     }
 
     /// Gives an owned hostname to another environment: this side of the move.
-    pub fn surrender(
-        &self,
-        hostname: &HostPattern,
-        to_environment_id: EnvironmentId,
-    ) -> Result<EventBody, Refusal> {
+    pub fn surrender(&self, hostname: &HostPattern, to: Holder) -> Result<EventBody, Refusal> {
         let org_id = self.live()?.org_id;
         let hostname = hostname.clone();
         match self.claim(&hostname)? {
             Claim::Owned => Ok(EventBody::HostnameSurrendered(HostnameSurrendered {
                 org_id,
                 hostname,
-                to_environment_id,
+                to: Some(to),
             })),
             Claim::Pending { .. } => Err(IngressRefusal::HostnamePending(hostname).into()),
         }
@@ -156,18 +157,15 @@ impl EnvironmentState {
 
     /// Takes over a hostname from another environment: the other side of the move. A pending claim
     /// of its own is fulfilled by it.
-    pub fn acquire(
-        &self,
-        hostname: &HostPattern,
-        from_environment_id: EnvironmentId,
-    ) -> Result<EventBody, Refusal> {
+    pub fn acquire(&self, hostname: &HostPattern, from: Holder) -> Result<EventBody, Refusal> {
         let org_id = self.live()?.org_id;
         let known = self.hostnames.contains_key(hostname);
         if !known && self.hostnames.len() >= MOST_HOSTNAMES {
             return Err(IngressRefusal::TooManyHostnames(MOST_HOSTNAMES).into());
         }
         let hostname = hostname.clone();
-        Ok(EventBody::HostnameAcquired(HostnameAcquired { org_id, hostname, from_environment_id }))
+        let from = Some(from);
+        Ok(EventBody::HostnameAcquired(HostnameAcquired { org_id, hostname, from }))
     }
 
     /// Gives a hostname back, owned or pending, if none of its `routes` uses it.

@@ -71,6 +71,21 @@ pub enum IngressRefusal {
         "hostname \"{0}\" overlaps a hostname of another org: a wildcard and the names it covers belong to one org; use another name, or ask an operator of the platform"
     )]
     HostnameOverlaps(HostPattern),
+    /// All names of a site belong to one org.
+    #[error(
+        "hostname \"{hostname}\" lies at or below \"{site}\", where another org has names; use a name elsewhere, or ask an operator of the platform"
+    )]
+    HostnameSite {
+        /// The name.
+        hostname: HostPattern,
+        /// The name directly below the platform's domain.
+        site: String,
+    },
+    /// Neighbours go to another org together or not at all.
+    #[error(
+        "hostname \"{0}\" overlaps hostnames of other environments of its org, which all go to another org together; move those to the same environment first"
+    )]
+    HostnamesApart(HostPattern),
     /// Routes would lose their name.
     #[error("hostname \"{0}\" is used by {1} routes; delete or move them first")]
     HostnameInUse(HostPattern, u64),
@@ -168,9 +183,11 @@ impl IngressRefusal {
             Self::TooManyHostnames(_) => "hostnames-exhausted",
             Self::HostnameUnclaimed(_) => "hostname-unclaimed",
             Self::HostnamePending(_) | Self::HostnameUnproved { .. } => "hostname-unproved",
-            Self::HostnameTaken { .. } | Self::HostnameForeign(_) | Self::HostnameOverlaps(_) => {
-                "hostname-taken"
-            }
+            Self::HostnameTaken { .. }
+            | Self::HostnameForeign(_)
+            | Self::HostnameOverlaps(_)
+            | Self::HostnameSite { .. }
+            | Self::HostnamesApart(_) => "hostname-taken",
             Self::HostnameInUse(..) => "hostname-in-use",
             Self::NetworksDiffer(_) => "network-differs",
             Self::HostnameNeeded(_) => "hostname-needed",

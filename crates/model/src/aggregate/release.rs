@@ -4,8 +4,9 @@
 //! (none) --create--> pending --activate--> live --supersede--> superseded
 //!                       \----------------supersede----------------^
 //! ```
-//! A release goes live when all its workloads are healthy; only then do older ones give way, so a
-//! deploy that never becomes healthy takes nothing down.
+//! A release goes live when every workload it promised is there and healthy; only then do older ones
+//! give way, so a deploy that never becomes healthy takes nothing down. One that loses a workload
+//! before never goes live ([`Standing`]).
 
 use std::collections::BTreeSet;
 
@@ -34,6 +35,39 @@ pub enum Phase {
     Live,
     /// A later one has taken its place.
     Superseded,
+}
+
+/// What keeps a pending release from going live, if anything does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing: every workload it promised is there and healthy.
+    Complete,
+    /// Not all of its workloads are healthy yet.
+    Waiting,
+    /// A workload of it was withdrawn, by its owner or with its node: it never goes live, because
+    /// what it promised is not there any more. The remedy is another deploy.
+    Incomplete,
+}
+
+impl Standing {
+    /// How a release stands that promised `processes`, of whose workloads `placed` have not been
+    /// withdrawn and `healthy` are healthy. A deploy places all of them at once and none is ever
+    /// added, so that their number says whether one is missing.
+    pub fn of(processes: &[ProcessSpec], placed: usize, healthy: usize) -> Self {
+        let promised = promised(processes);
+        if placed < promised {
+            Self::Incomplete
+        } else if healthy < promised {
+            Self::Waiting
+        } else {
+            Self::Complete
+        }
+    }
+}
+
+/// How many workloads a release runs in all.
+fn promised(processes: &[ProcessSpec]) -> usize {
+    processes.iter().map(|process| usize::from(process.instances)).sum()
 }
 
 /// A release as its events tell it.
@@ -66,7 +100,7 @@ impl ReleaseState {
         self.superseded_by
     }
 
-    /// Makes it live, because all its workloads are healthy; nothing to do if it was, or if a later
+    /// Makes it live, because it stands complete; nothing to do if it was, or if a later
     /// one has been faster.
     pub fn activate(&self) -> Result<Option<EventBody>, Refusal> {
         let created = self.created()?;
@@ -104,7 +138,7 @@ fn check_processes(processes: &[ProcessSpec]) -> Result<(), TenancyRefusal> {
             return Err(TenancyRefusal::Instances(name, process.instances));
         }
     }
-    let total = processes.iter().map(|process| usize::from(process.instances)).sum();
+    let total = promised(processes);
     if total > MOST_WORKLOADS {
         return Err(TenancyRefusal::TooManyWorkloads(total));
     }
@@ -168,6 +202,23 @@ mod tests {
             let refused = create(processes).expect_err(says);
             assert!(refused.to_string().contains(says), "{refused}");
             assert_eq!(refused.code(), "processes-invalid");
+        }
+    }
+
+    #[test]
+    fn a_release_stands_only_with_every_workload_it_promised() {
+        let processes = [process("web", 2), process("job", 1)];
+        for (placed, healthy, expected) in [
+            (3, 0, Standing::Waiting),
+            (3, 2, Standing::Waiting),
+            (3, 3, Standing::Complete),
+            // A whole process type, or one instance of it: what is left is healthy, and no release.
+            (2, 2, Standing::Incomplete),
+            (1, 1, Standing::Incomplete),
+            (2, 1, Standing::Incomplete),
+            (0, 0, Standing::Incomplete),
+        ] {
+            assert_eq!(Standing::of(&processes, placed, healthy), expected, "{placed} {healthy}");
         }
     }
 

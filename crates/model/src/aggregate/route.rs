@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::{
     aggregate::{Aggregate, IngressRefusal, Refusal},
-    event::{AggregateKind, EventBody, RouteChanged, RouteCreated, RouteDeleted, RouteMoved},
+    event::{
+        AggregateKind, EventBody, Holder, RouteChanged, RouteCreated, RouteDeleted, RouteMoved,
+    },
     hostname::HostPattern,
     id::{EnvironmentId, OrgId},
     name::DnsLabel,
@@ -155,11 +157,13 @@ impl RouteState {
         check_port(route.listen_port, target)?;
         check_backend(&self.backend()?, target)?;
         Ok(EventBody::RouteMoved(RouteMoved {
-            from_org_id: route.org_id,
-            from_environment_id: route.environment_id,
-            org_id: live.org_id,
-            environment_id: target.id,
             network_id: route.network_id,
+            from: Some(Holder { org_id: route.org_id, environment_id: route.environment_id }),
+            to: Some(RouteCreated {
+                org_id: live.org_id,
+                environment_id: target.id,
+                ..route.clone()
+            }),
         }))
     }
 
@@ -267,10 +271,7 @@ impl Aggregate for RouteState {
                 route.proxy_protocol = changed.proxy_protocol;
                 route.health_source = changed.health_source;
             }
-            EventBody::RouteMoved(moved) => {
-                route.org_id = moved.org_id;
-                route.environment_id = moved.environment_id;
-            }
+            EventBody::RouteMoved(RouteMoved { to: Some(to), .. }) => *route = to.clone(),
             EventBody::RouteDeleted(_) => self.deleted = true,
             _ => {}
         }

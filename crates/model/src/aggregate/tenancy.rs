@@ -12,7 +12,9 @@ pub enum TenancyRefusal {
     #[error("app \"{0}\" still has {1} environments; delete them first")]
     AppInUse(DnsLabel, u64),
     /// Several networks, or none, and no word which one.
-    #[error("network_id is missing and there are {0} networks; give the id of one")]
+    #[error(
+        "network_id is missing and there are {0} networks; give the id of one, which an operator of the platform can tell"
+    )]
     NetworkUnclear(usize),
     /// A release that runs nothing.
     #[error("processes is empty; give at least one process type with its instances")]

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Holder;
 use crate::{
     hostname::HostPattern,
     id::{EnvironmentId, NetworkId, OrgId},
@@ -93,16 +94,14 @@ pub struct RouteChanged {
 /// Payload of `route-moved`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RouteMoved {
-    /// Whose it was.
-    pub from_org_id: OrgId,
-    /// Which environment answered.
-    pub from_environment_id: EnvironmentId,
-    /// Whose it is.
-    pub org_id: OrgId,
-    /// Which environment answers from now on.
-    pub environment_id: EnvironmentId,
     /// The network both live in.
     pub network_id: NetworkId,
+    /// Whose it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Holder>,
+    /// All of the route as it is from now on: who gets it has not seen it before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<RouteCreated>,
 }
 
 /// Payload of `route-deleted`.

@@ -79,6 +79,15 @@ pub struct HostnameVerified {
     pub hostname: HostPattern,
 }
 
+/// The other side of a move. An org is not told of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Holder {
+    /// Whose environment it is.
+    pub org_id: OrgId,
+    /// Which environment.
+    pub environment_id: EnvironmentId,
+}
+
 /// Payload of `hostname-acquired`, of the environment that has it from now on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HostnameAcquired {
@@ -87,7 +96,8 @@ pub struct HostnameAcquired {
     /// Which name.
     pub hostname: HostPattern,
     /// Who had it.
-    pub from_environment_id: EnvironmentId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Holder>,
 }
 
 /// Payload of `hostname-surrendered`, of the environment that had it until now.
@@ -98,7 +108,8 @@ pub struct HostnameSurrendered {
     /// Which name.
     pub hostname: HostPattern,
     /// Who has it.
-    pub to_environment_id: EnvironmentId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Holder>,
 }
 
 /// Payload of `hostname-released`.

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::{HealthSource, Matching, ProtocolHint, RouteKey, ServedRoute};
 use crate::{
-    event::{Event, EventBody, RouteCreated, WorkloadHealth, WorkloadPlaced},
+    event::{Event, EventBody, RouteCreated, RouteMoved, WorkloadHealth, WorkloadPlaced},
     hostname::HostPattern,
     id::{EnvironmentId, NetworkId, RouteId, WorkloadId},
     name::DnsLabel,
@@ -69,20 +69,35 @@ pub struct RoutingSnapshot {
     pub routes: Vec<DesiredRoute>,
     /// Every workload that has not been withdrawn.
     pub workloads: Vec<DesiredWorkload>,
-    /// Routes that were deleted. One missing here and above was not removed on purpose.
+    /// Routes that were deleted lately. One missing here and above was not removed on purpose.
     pub deleted: BTreeSet<RouteId>,
+    /// Workloads that were withdrawn lately, in the same sense.
+    pub withdrawn: BTreeSet<WorkloadId>,
 }
 
-/// A snapshot that would take away most routes without saying that this is meant.
+/// A snapshot that would take away most of what is served without saying that this is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the snapshot drops {vanished} of {current} routes without naming them as deleted; keeping the last good state"
-)]
-pub struct SuspiciousRoutes {
-    /// Routes that would vanish.
-    pub vanished: usize,
-    /// Routes now.
-    pub current: usize,
+pub enum SuspiciousRouting {
+    /// Most routes.
+    #[error(
+        "the snapshot drops {vanished} of {current} routes without naming them as deleted; keeping the last good state"
+    )]
+    Routes {
+        /// Routes that would vanish.
+        vanished: usize,
+        /// Routes now.
+        current: usize,
+    },
+    /// Most workloads, and nothing in their place.
+    #[error(
+        "the snapshot drops {vanished} of {current} workloads without naming them as withdrawn or others in their place; keeping the last good state"
+    )]
+    Workloads {
+        /// Workloads that would vanish.
+        vanished: usize,
+        /// Workloads now.
+        current: usize,
+    },
 }
 
 /// What belongs together: routes to a process type, and the workloads that run it.
@@ -94,7 +109,6 @@ pub struct Routing {
     network_id: NetworkId,
     routes: BTreeMap<RouteId, DesiredRoute>,
     workloads: BTreeMap<WorkloadId, DesiredWorkload>,
-    deleted: BTreeSet<RouteId>,
     routes_of: BTreeMap<Service, BTreeSet<RouteId>>,
     workloads_of: BTreeMap<Service, BTreeSet<WorkloadId>>,
 }
@@ -154,7 +168,6 @@ impl DesiredWorkload {
 impl From<RoutingSnapshot> for Routing {
     fn from(snapshot: RoutingSnapshot) -> Self {
         let mut routing = Self::empty(snapshot.network_id);
-        routing.deleted = snapshot.deleted;
         for route in snapshot.routes {
             routing.put_route(route);
         }
@@ -171,7 +184,8 @@ impl From<&Routing> for RoutingSnapshot {
             network_id: routing.network_id,
             routes: routing.routes.values().cloned().collect(),
             workloads: routing.workloads.values().cloned().collect(),
-            deleted: routing.deleted.clone(),
+            deleted: BTreeSet::new(),
+            withdrawn: BTreeSet::new(),
         }
     }
 }
@@ -183,7 +197,6 @@ impl Routing {
             network_id,
             routes: BTreeMap::new(),
             workloads: BTreeMap::new(),
-            deleted: BTreeSet::new(),
             routes_of: BTreeMap::new(),
             workloads_of: BTreeMap::new(),
         }
@@ -217,16 +230,17 @@ impl Routing {
                 route.health_source = changed.health_source;
                 self.replace_route(route)
             }
-            EventBody::RouteMoved(moved) => {
-                let Some(mut route) = self.routes.get(&route_id).cloned() else {
-                    return BTreeSet::new();
-                };
-                route.environment_id = moved.environment_id;
-                self.replace_route(route)
+            EventBody::RouteMoved(RouteMoved { network_id, to: Some(to), .. })
+                if *network_id == self.network_id =>
+            {
+                self.replace_route(DesiredRoute::created(route_id, to))
             }
-            EventBody::RouteDeleted(deleted) if deleted.network_id == self.network_id => {
-                self.deleted.insert(route_id);
-                if self.take_route(route_id) { [route_id].into() } else { BTreeSet::new() }
+            EventBody::RouteDeleted(_) => {
+                if self.take_route(route_id) {
+                    [route_id].into()
+                } else {
+                    BTreeSet::new()
+                }
             }
             EventBody::WorkloadPlaced(placed) if placed.network_id == self.network_id => {
                 self.replace_workload(DesiredWorkload::placed(workload_id, placed))
@@ -271,16 +285,26 @@ impl Routing {
             .collect()
     }
 
-    /// Refuses a successor that would take most routes away without naming them as deleted.
-    pub fn check_shrink(&self, next: &RoutingSnapshot) -> Result<(), SuspiciousRoutes> {
+    /// Refuses a successor that would take most routes away without naming them as deleted, or most
+    /// workloads without naming them as withdrawn. Workloads in whose place are others count as
+    /// withdrawn: an edge may have slept through more deploys than a snapshot names.
+    pub fn check_shrink(&self, next: &RoutingSnapshot) -> Result<(), SuspiciousRouting> {
         let kept: BTreeSet<RouteId> = next.routes.iter().map(|route| route.route_id).collect();
-        let vanished = self
-            .routes
-            .keys()
-            .filter(|route| !kept.contains(route) && !next.deleted.contains(route))
-            .count();
-        let current = self.routes.len();
-        if vanished * 2 > current { Err(SuspiciousRoutes { vanished, current }) } else { Ok(()) }
+        let gone = |id: &&RouteId| !kept.contains(id) && !next.deleted.contains(id);
+        let (vanished, current) = (self.routes.keys().filter(gone).count(), self.routes.len());
+        if vanished * 2 > current {
+            return Err(SuspiciousRouting::Routes { vanished, current });
+        }
+        let run: BTreeSet<Service> = next.workloads.iter().map(DesiredWorkload::service).collect();
+        let gone = |workload: &&DesiredWorkload| {
+            !next.withdrawn.contains(&workload.workload_id) && !run.contains(&workload.service())
+        };
+        let (vanished, current) =
+            (self.workloads.values().filter(gone).count(), self.workloads.len());
+        if vanished * 2 > current {
+            return Err(SuspiciousRouting::Workloads { vanished, current });
+        }
+        Ok(())
     }
 
     fn replace_route(&mut self, route: DesiredRoute) -> BTreeSet<RouteId> {

@@ -1,10 +1,25 @@
-//! Hostnames that are owned: one environment each, and a wildcard with the names it covers in one
-//! org. Pending claims take nothing here.
+//! Hostnames that are owned: one environment each, and neighbours in one org. Pending claims take
+//! nothing here.
+
+use std::collections::BTreeSet;
 
 use sextant_model::{EnvironmentId, HostPattern, OrgId, RouteId, aggregate::IngressRefusal};
 use uuid::Uuid;
 
 use crate::{error::StoreError, unit::Unit};
+
+/// A hostname, and for whom.
+#[derive(Clone, Copy, Debug)]
+pub struct HostnameWish<'a> {
+    /// Which one.
+    pub hostname: &'a HostPattern,
+    /// The environment that is to own it.
+    pub environment: EnvironmentId,
+    /// Whose environment it is.
+    pub org: OrgId,
+    /// What all the names of belong to one org (see [`sextant_model::neighbours::site`]).
+    pub site: Option<&'a str>,
+}
 
 /// Who owns a hostname.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +39,19 @@ pub enum HostnameTaking {
     Held(HostnameHolder),
     /// It covers, or is covered by, a hostname of another org.
     Overlaps,
+    /// Another org has names of the same site.
+    SiteHeld,
+}
+
+/// Neighbours that are not among those that move.
+fn left_behind(error: sqlx::Error, hostname: &str) -> StoreError {
+    let constraint = error.as_database_error().and_then(|error| error.constraint());
+    if let Some("hostname_claims_one_org" | "hostname_claims_one_site") = constraint
+        && let Ok(hostname) = HostPattern::new(hostname)
+    {
+        return StoreError::Refused(IngressRefusal::HostnamesApart(hostname).into());
+    }
+    error.into()
 }
 
 fn is_wildcard(hostname: &HostPattern) -> i32 {
@@ -34,53 +62,57 @@ impl Unit {
     /// Takes a hostname for an environment.
     pub async fn take_hostname(
         &mut self,
-        hostname: &HostPattern,
-        environment: EnvironmentId,
-        org: OrgId,
+        wish: HostnameWish<'_>,
     ) -> Result<HostnameTaking, StoreError> {
-        // Waits for whoever is taking the same name, or one that overlaps, at this moment.
+        // Waits for whoever is taking the same name, or a neighbour of it, at this moment.
         let taken = sqlx::query!(
-            "INSERT INTO hostname_claims (hostname, environment_id, org_id, parent, is_wildcard)
-             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-            hostname.to_string(),
-            environment.0,
-            org.0,
-            hostname.parent(),
-            is_wildcard(hostname)
+            "INSERT INTO hostname_claims (hostname, environment_id, org_id, parent, is_wildcard, site)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+            wish.hostname.to_string(),
+            wish.environment.0,
+            wish.org.0,
+            wish.hostname.parent(),
+            is_wildcard(wish.hostname),
+            wish.site
         )
         .execute(self.open().await?)
         .await?;
         if taken.rows_affected() == 1 {
             return Ok(HostnameTaking::Taken);
         }
-        self.hostname_obstacle(hostname, environment, org).await?.ok_or(StoreError::VersionConflict)
+        self.hostname_obstacle(wish).await?.ok_or(StoreError::VersionConflict)
     }
 
     /// What stands in the way of taking a hostname, as it is now; `None` if nothing does.
     pub async fn hostname_obstacle(
         &mut self,
-        hostname: &HostPattern,
-        environment: EnvironmentId,
-        org: OrgId,
+        wish: HostnameWish<'_>,
     ) -> Result<Option<HostnameTaking>, StoreError> {
-        if let Some(holder) = self.hostname_holder(hostname).await? {
-            let own = holder.environment_id == environment;
+        if let Some(holder) = self.hostname_holder(wish.hostname).await? {
+            let own = holder.environment_id == wish.environment;
             return Ok(Some(if own {
                 HostnameTaking::Taken
             } else {
                 HostnameTaking::Held(holder)
             }));
         }
-        let overlaps = sqlx::query_scalar!(
+        let others = sqlx::query!(
             r#"SELECT EXISTS (SELECT FROM hostname_claims
-                              WHERE parent = $1 AND org_id <> $2 AND is_wildcard <> $3) AS "is!""#,
-            hostname.parent(),
-            org.0,
-            is_wildcard(hostname)
+                              WHERE parent = $1 AND org_id <> $2 AND is_wildcard <> $3) AS "overlap!",
+                      EXISTS (SELECT FROM hostname_claims
+                              WHERE site = $4 AND org_id <> $2) AS "site!""#,
+            wish.hostname.parent(),
+            wish.org.0,
+            is_wildcard(wish.hostname),
+            wish.site
         )
         .fetch_one(self.open().await?)
         .await?;
-        Ok(overlaps.then_some(HostnameTaking::Overlaps))
+        Ok(match (others.overlap, others.site) {
+            (true, _) => Some(HostnameTaking::Overlaps),
+            (false, true) => Some(HostnameTaking::SiteHeld),
+            (false, false) => None,
+        })
     }
 
     /// Who owns a hostname, if anybody does.
@@ -100,35 +132,62 @@ impl Unit {
         }))
     }
 
-    /// Gives an owned hostname to another environment; the listeners of its routes go with it.
-    pub async fn hand_over_hostname(
+    /// Gives owned hostnames to another environment; the listeners of their routes go with them.
+    /// Neighbours that stay behind in another org make this fail.
+    pub async fn hand_over_hostnames(
         &mut self,
-        hostname: &HostPattern,
+        hostnames: &BTreeSet<HostPattern>,
         from: EnvironmentId,
         to: EnvironmentId,
         to_org: OrgId,
     ) -> Result<(), StoreError> {
-        let moved = sqlx::query!(
-            "UPDATE hostname_claims SET environment_id = $3, org_id = $4
-             WHERE hostname = $1 AND environment_id = $2",
-            hostname.to_string(),
-            from.0,
-            to.0,
-            to_org.0
+        let names: Vec<_> = hostnames.iter().map(HostPattern::to_string).collect();
+        let connection = self.open().await?;
+        sqlx::query!("SET CONSTRAINTS listener_claims_hostname DEFERRED")
+            .execute(&mut *connection)
+            .await?;
+        // Away and back again: in an update, the first of two neighbours would be in the way of the
+        // second.
+        let gone = sqlx::query!(
+            "DELETE FROM hostname_claims WHERE hostname = ANY($1) AND environment_id = $2
+             RETURNING hostname, parent, is_wildcard, site",
+            &names,
+            from.0
         )
-        .execute(self.open().await?)
-        .await;
-        match moved {
-            Ok(moved) if moved.rows_affected() == 1 => Ok(()),
-            Ok(_) => Err(StoreError::VersionConflict),
-            Err(sqlx::Error::Database(error))
-                if error.constraint() == Some("hostname_claims_one_org") =>
-            {
-                let overlaps = IngressRefusal::HostnameOverlaps(hostname.clone());
-                Err(StoreError::Refused(overlaps.into()))
-            }
-            Err(error) => Err(error.into()),
+        .fetch_all(&mut *connection)
+        .await?;
+        if gone.len() < names.len() {
+            return Err(StoreError::VersionConflict);
         }
+        for row in gone {
+            let back = sqlx::query!(
+                "INSERT INTO hostname_claims (hostname, environment_id, org_id, parent,
+                                              is_wildcard, site)
+                 VALUES ($1, $2, $3, $4, $5, $6)",
+                row.hostname,
+                to.0,
+                to_org.0,
+                row.parent,
+                row.is_wildcard,
+                row.site
+            )
+            .execute(&mut *connection)
+            .await;
+            back.map_err(|error| left_behind(error, &row.hostname))?;
+        }
+        sqlx::query!(
+            "UPDATE listener_claims SET environment_id = $3
+             WHERE hostname = ANY($1) AND environment_id = $2",
+            &names,
+            from.0,
+            to.0
+        )
+        .execute(&mut *connection)
+        .await?;
+        sqlx::query!("SET CONSTRAINTS listener_claims_hostname IMMEDIATE")
+            .execute(connection)
+            .await?;
+        Ok(())
     }
 
     /// Gives a hostname back. A route that uses it makes this fail.

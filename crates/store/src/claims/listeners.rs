@@ -4,18 +4,17 @@
 use std::collections::BTreeSet;
 
 use sextant_model::{
-    DnsLabel, EnvironmentId, HostPattern, OrgId, RouteId, routing::table::ListenerKind,
+    DnsLabel, EnvironmentId, HostPattern, NetworkId, OrgId, RouteId, routing::table::ListenerKind,
 };
 
 use crate::{error::StoreError, read::column, unit::Unit};
 
-/// The addresses that all edges share.
-const SHARED: &str = "shared";
-
 /// Where a route listens.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenerWish<'a> {
-    /// The port, on the addresses that all edges share.
+    /// The network whose edges serve it.
+    pub network: NetworkId,
+    /// The port, on the addresses that all these edges share.
     pub port: u16,
     /// What has to be read of its connections.
     pub kind: ListenerKind,
@@ -58,7 +57,7 @@ impl Unit {
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
             route.0,
             environment.0,
-            SHARED,
+            wish.network.to_string(),
             i32::from(wish.port),
             kind_number(wish.kind),
             hostname
@@ -81,7 +80,7 @@ impl Unit {
                WHERE l.address = $1 AND l.port = $2
                  AND (l.kind <> $3 OR l.kind = 0 OR l.hostname = $4)
                LIMIT 1"#,
-            SHARED,
+            wish.network.to_string(),
             i32::from(wish.port),
             kind_number(wish.kind),
             wish.hostname.map(HostPattern::to_string)

@@ -13,9 +13,18 @@ use crate::error::StoreError;
 impl PgIpam<'_> {
     pub(super) async fn reclaim_rested(&mut self, now: Timestamp) -> Result<u64, StoreError> {
         let cutoff = now.0 - QUARANTINE;
+        // The node of a workload keeps its address until it has seen the release: one that has not
+        // acknowledged it, and has not itself left, may have the address live still.
         let addresses = sqlx::query!(
             "WITH rested AS (
-                 DELETE FROM ipam_addresses WHERE released_at <= $1
+                 DELETE FROM ipam_addresses a WHERE a.released_at <= $1
+                 AND NOT EXISTS (
+                     SELECT FROM workloads w JOIN nodes n USING (node_id)
+                     LEFT JOIN node_reports r
+                            ON r.node_id = n.node_id AND r.epoch = (SELECT epoch FROM stream_epoch)
+                     WHERE w.workload_id = a.owner_id AND n.phase <> 'released'
+                       AND (w.released_event_id IS NULL
+                            OR coalesce(r.revision, 0) < w.released_event_id))
                  RETURNING block, address - network(block)::inet AS host
              )
              INSERT INTO ipam_ranges (block, first, next, last, is_tail)

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use sextant_model::{Event, EventBody, NetworkId, event::RouteCreated};
+use sextant_model::{
+    Event, EventBody, NetworkId,
+    event::{RouteCreated, RouteMoved},
+};
 use sqlx::PgConnection;
 
 use crate::error::StoreError;
@@ -65,13 +68,13 @@ async fn apply_one(connection: &mut PgConnection, event: &Event) -> Result<(), S
             .execute(connection)
             .await?;
         }
-        EventBody::RouteMoved(body) => {
+        EventBody::RouteMoved(RouteMoved { to: Some(to), .. }) => {
             sqlx::query!(
                 "UPDATE routes SET org_id = $2, environment_id = $3, version = $4
                  WHERE route_id = $1",
                 id,
-                body.org_id.0,
-                body.environment_id.0,
+                to.org_id.0,
+                to.environment_id.0,
                 seq
             )
             .execute(connection)

@@ -65,9 +65,11 @@ async fn apply_one(connection: &mut PgConnection, event: &Event) -> Result<(), S
         }
         EventBody::WorkloadReleased(_) => {
             sqlx::query!(
-                "UPDATE workloads SET phase = 'released', version = $2 WHERE workload_id = $1",
+                "UPDATE workloads SET phase = 'released', version = $2, released_event_id = $3
+                 WHERE workload_id = $1",
                 id,
-                seq
+                seq,
+                event.event_id
             )
             .execute(connection)
             .await?;

@@ -5,7 +5,7 @@ use sextant_model::{ApiTokenId, OperatorRole, OrgId, Timestamp, secret::SecretHa
 use uuid::Uuid;
 
 use super::{PageRequest, column};
-use crate::{Store, error::StoreError};
+use crate::{Store, error::StoreError, unit::Unit};
 
 struct Row {
     token_id: Uuid,
@@ -46,6 +46,27 @@ impl TryFrom<Row> for ApiToken {
             created_at: Timestamp(row.created_at),
             token: None,
         })
+    }
+}
+
+impl Unit {
+    /// The API tokens of an org that were not revoked, as exactly as the log knows them: those that
+    /// were projected, and those that were made since.
+    pub async fn tokens_of(&mut self, org: OrgId) -> Result<Vec<ApiTokenId>, StoreError> {
+        let ids = sqlx::query_scalar!(
+            r#"SELECT token_id AS "id!" FROM api_tokens WHERE org_id = $1 AND NOT revoked
+               UNION
+               SELECT aggregate_id FROM events
+               WHERE event_type = 'api-token-created' AND payload ->> 'org_id' = $2
+                 AND event_id > (SELECT last_applied_event_id FROM projection_checkpoints
+                                 WHERE projection = 'api-tokens')
+               ORDER BY 1"#,
+            org.0,
+            org.to_string()
+        )
+        .fetch_all(self.open().await?)
+        .await?;
+        Ok(ids.into_iter().map(ApiTokenId).collect())
     }
 }
 

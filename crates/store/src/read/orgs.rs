@@ -173,18 +173,6 @@ impl Store {
         .await?;
         Ok(path)
     }
-
-    /// How many environments use a network.
-    pub async fn environments_of(&self, network: NetworkId) -> Result<u64, StoreError> {
-        let count = sqlx::query_scalar!(
-            r#"SELECT count(*) AS "count!" FROM environments
-               WHERE network_id = $1 AND NOT deleted"#,
-            network.0
-        )
-        .fetch_one(&self.pool)
-        .await?;
-        Ok(count.unsigned_abs())
-    }
 }
 
 pub(super) async fn org(

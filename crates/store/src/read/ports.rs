@@ -8,9 +8,6 @@ use sextant_model::{
 
 use crate::{Store, error::StoreError, unit::Unit};
 
-/// Most routes that are named.
-const MOST: i64 = 1000;
-
 fn port(number: i32) -> Result<u16, StoreError> {
     u16::try_from(number)
         .map_err(|error| StoreError::Inconsistent { table: "routes", reason: error.to_string() })
@@ -42,11 +39,13 @@ impl Store {
             .collect()
     }
 
-    /// Routes, of one org if asked so, whose port `policy` would not open to them now.
+    /// Routes, of one org if asked so, whose port `policy` would not open to them now: `limit` at
+    /// most.
     pub async fn routes_out_of_policy(
         &self,
         policy: &PortPolicy,
         org: Option<OrgId>,
+        limit: usize,
     ) -> Result<Vec<RouteOutOfPolicy>, StoreError> {
         let used = sqlx::query_scalar!(
             "SELECT DISTINCT listen_port FROM routes WHERE deleted_event_id IS NULL"
@@ -71,7 +70,7 @@ impl Store {
             &denied,
             &granted_only,
             org.map(|org| org.0),
-            MOST
+            i64::try_from(limit).unwrap_or(i64::MAX)
         )
         .fetch_all(&self.pool)
         .await?;

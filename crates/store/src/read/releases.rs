@@ -1,7 +1,12 @@
 //! Releases, whatever became of them.
 
-use sextant_api::{page::Page, resource::release::Release};
-use sextant_model::{EnvironmentId, OrgId, ReleaseId, Timestamp};
+use sextant_api::{
+    page::Page,
+    resource::release::{Release, ReleaseStatus},
+};
+use sextant_model::{
+    EnvironmentId, OrgId, ReleaseId, Timestamp, aggregate::release::Standing, event::ProcessSpec,
+};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -18,6 +23,7 @@ struct Row {
     phase: String,
     superseded_by: Option<Uuid>,
     healthy: i64,
+    placed: i64,
     version: i32,
     created_at: time::OffsetDateTime,
 }
@@ -26,9 +32,21 @@ impl TryFrom<Row> for Release {
     type Error = StoreError;
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
-        let processes = serde_json::from_value(row.processes).map_err(|error| {
-            StoreError::Inconsistent { table: "releases", reason: error.to_string() }
-        })?;
+        let processes: Vec<ProcessSpec> =
+            serde_json::from_value(row.processes).map_err(|error| StoreError::Inconsistent {
+                table: "releases",
+                reason: error.to_string(),
+            })?;
+        let count = |of: i64| usize::try_from(of).unwrap_or(usize::MAX);
+        let status = match column("releases", row.phase)? {
+            ReleaseStatus::Pending
+                if Standing::of(&processes, count(row.placed), count(row.healthy))
+                    == Standing::Incomplete =>
+            {
+                ReleaseStatus::Incomplete
+            }
+            status => status,
+        };
         Ok(Self {
             id: ReleaseId(row.release_id),
             org_id: OrgId(row.org_id),
@@ -36,7 +54,7 @@ impl TryFrom<Row> for Release {
             environment: row.environment,
             number: row.number,
             processes,
-            status: column("releases", row.phase)?,
+            status,
             superseded_by: row.superseded_by.map(ReleaseId),
             healthy: u32::try_from(row.healthy).unwrap_or(u32::MAX),
             workloads: Vec::new(),
@@ -58,7 +76,9 @@ impl Store {
             r#"SELECT r.release_id, r.org_id, r.environment_id, p.path AS "environment!", r.number,
                       r.processes, r.phase, r.superseded_by, r.version, r.created_at,
                       (SELECT count(*) FROM workloads w
-                       WHERE w.release_id = r.release_id AND w.phase = 'healthy') AS "healthy!"
+                       WHERE w.release_id = r.release_id AND w.phase = 'healthy') AS "healthy!",
+                      (SELECT count(*) FROM workloads w WHERE w.release_id = r.release_id
+                       AND w.phase NOT IN ('withdrawn', 'released')) AS "placed!"
                FROM releases r JOIN environment_paths p USING (environment_id)
                WHERE r.environment_id = $1 AND r.release_id > $2 ORDER BY r.release_id LIMIT $3"#,
             environment.0,
@@ -78,7 +98,9 @@ impl Store {
             r#"SELECT r.release_id, r.org_id, r.environment_id, p.path AS "environment!", r.number,
                       r.processes, r.phase, r.superseded_by, r.version, r.created_at,
                       (SELECT count(*) FROM workloads w
-                       WHERE w.release_id = r.release_id AND w.phase = 'healthy') AS "healthy!"
+                       WHERE w.release_id = r.release_id AND w.phase = 'healthy') AS "healthy!",
+                      (SELECT count(*) FROM workloads w WHERE w.release_id = r.release_id
+                       AND w.phase NOT IN ('withdrawn', 'released')) AS "placed!"
                FROM releases r JOIN environment_paths p USING (environment_id)
                WHERE r.release_id = $1"#,
             id.0
@@ -102,7 +124,9 @@ pub(super) async fn open(
         r#"SELECT r.release_id, r.org_id, r.environment_id, p.path AS "environment!", r.number,
                   r.processes, r.phase, r.superseded_by, r.version, r.created_at,
                   (SELECT count(*) FROM workloads w
-                   WHERE w.release_id = r.release_id AND w.phase = 'healthy') AS "healthy!"
+                   WHERE w.release_id = r.release_id AND w.phase = 'healthy') AS "healthy!",
+                  (SELECT count(*) FROM workloads w WHERE w.release_id = r.release_id
+                   AND w.phase NOT IN ('withdrawn', 'released')) AS "placed!"
            FROM releases r JOIN environment_paths p USING (environment_id)
            JOIN environments e USING (environment_id)
            WHERE r.org_id = $1 AND r.phase <> 'superseded' AND NOT e.deleted

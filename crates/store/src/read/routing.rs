@@ -9,7 +9,7 @@ use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use sextant_api::resource::route::Route;
 use sextant_model::{
-    Cursor, EnvironmentId, Hostname, NetworkId, OrgId, RouteId, WorkloadId,
+    Cursor, DnsLabel, EnvironmentId, Hostname, NetworkId, OrgId, RouteId, WorkloadId,
     hostname::parent_of,
     routing::{
         RouteKey, Table,
@@ -25,6 +25,8 @@ use crate::{Store, error::StoreError};
 /// Most deleted routes a snapshot names. An edge that has slept through more of them than it
 /// serves takes the snapshot for a suspicious one, and says so.
 const MOST_DELETED: i64 = 100_000;
+/// Most withdrawn workloads a snapshot names. More is no harm where others are in their place.
+const MOST_WITHDRAWN: i64 = 10_000;
 
 struct Row {
     route_id: Uuid,
@@ -64,19 +66,21 @@ impl TryFrom<Row> for DesiredRoute {
     }
 }
 
-/// The routes that a connection may be meant for, as an edge's table of them, at one point.
+/// The routes of one network that a connection may be meant for, as its edges' table of them.
 #[derive(Debug)]
 pub struct Candidates {
-    /// Where the projections stood.
-    pub cursor: Cursor,
+    /// The network.
+    pub network_id: NetworkId,
+    /// Its name.
+    pub network: DnsLabel,
     /// The table, of these routes only, listening on every address.
     pub table: Table<RouteId>,
-    /// The routes themselves.
+    /// The routes themselves, whosever they are.
     pub routes: Vec<Route>,
 }
 
 impl Store {
-    /// Every route of a network, its workloads, and the routes that were deleted.
+    /// Every route of a network, its workloads, and which of them have gone.
     pub async fn routing(
         &self,
         network: NetworkId,
@@ -88,33 +92,39 @@ impl Store {
             routes: all_routes(&mut transaction, network).await?,
             workloads: all_workloads(&mut transaction, network).await?,
             deleted: deleted_routes(&mut transaction, network).await?,
+            withdrawn: withdrawn_workloads(&mut transaction, network).await?,
         };
         Ok((cursor, snapshot))
     }
 
-    /// The routes that a connection to `port` may be meant for: by name if it gives one. Those of
-    /// one org only, if asked so.
+    /// The routes that a connection to `port` may be meant for, by name if it gives one, in each
+    /// network that has any: of all orgs, because edges serve all. Only networks that one org lives
+    /// in, if asked so.
     pub async fn route_candidates(
         &self,
         port: u16,
         host: Option<&Hostname>,
         org: Option<OrgId>,
-    ) -> Result<Candidates, StoreError> {
+    ) -> Result<(Cursor, Vec<Candidates>), StoreError> {
         let mut transaction = self.frozen().await?;
         let cursor = checkpoint(&mut transaction).await?;
         let name = host.map(Hostname::as_str);
         let wildcard = name.and_then(parent_of).map(|parent| format!("*.{parent}"));
         // Two of the port are enough to know that there is not only one.
-        let ids = sqlx::query_scalar!(
-            r#"SELECT route_id AS "route_id!" FROM (
-                   (SELECT route_id FROM routes
-                    WHERE listen_port = $1 AND deleted_event_id IS NULL
-                      AND hostname IN ($2, $3) AND ($4::uuid IS NULL OR org_id = $4))
+        let rows = sqlx::query!(
+            r#"SELECT n.network_id, n.name, found.route_id AS "route_id!"
+               FROM networks n, LATERAL (
+                   (SELECT route_id FROM routes r
+                    WHERE r.network_id = n.network_id AND r.listen_port = $1
+                      AND r.deleted_event_id IS NULL AND r.hostname IN ($2, $3))
                    UNION
-                   (SELECT route_id FROM routes
-                    WHERE listen_port = $1 AND deleted_event_id IS NULL
-                      AND ($4::uuid IS NULL OR org_id = $4) LIMIT 2)) found
-               ORDER BY 1"#,
+                   (SELECT route_id FROM routes r
+                    WHERE r.network_id = n.network_id AND r.listen_port = $1
+                      AND r.deleted_event_id IS NULL LIMIT 2)) found
+               WHERE $4::uuid IS NULL OR EXISTS (
+                   SELECT FROM environments e
+                   WHERE e.network_id = n.network_id AND e.org_id = $4 AND NOT e.deleted)
+               ORDER BY n.network_id, found.route_id"#,
             i32::from(port),
             name,
             wildcard,
@@ -122,14 +132,20 @@ impl Store {
         )
         .fetch_all(&mut *transaction)
         .await?;
-        let mut found = Candidates { cursor, table: Table::default(), routes: vec![] };
-        for id in ids.into_iter().map(RouteId) {
-            if let Some(route) = routes::one(&mut transaction, id).await? {
-                insert(&mut found.table, &route);
-                found.routes.push(route);
+        let mut found: Vec<Candidates> = vec![];
+        for row in rows {
+            let network_id = NetworkId(row.network_id);
+            if found.last().is_none_or(|last| last.network_id != network_id) {
+                let (network, table) = (column("networks", row.name)?, Table::default());
+                found.push(Candidates { network_id, network, table, routes: vec![] });
+            }
+            let route = routes::one(&mut transaction, RouteId(row.route_id)).await?;
+            if let Some((last, route)) = found.last_mut().zip(route) {
+                insert(&mut last.table, &route);
+                last.routes.push(route);
             }
         }
-        Ok(found)
+        Ok((cursor, found))
     }
 }
 
@@ -211,4 +227,20 @@ async fn deleted_routes(
     .fetch_all(connection)
     .await?;
     Ok(ids.into_iter().map(RouteId).collect())
+}
+
+async fn withdrawn_workloads(
+    connection: &mut PgConnection,
+    network: NetworkId,
+) -> Result<BTreeSet<WorkloadId>, StoreError> {
+    let ids = sqlx::query_scalar!(
+        "SELECT workload_id FROM workloads
+         WHERE network_id = $1 AND withdrawn_event_id IS NOT NULL
+         ORDER BY withdrawn_event_id DESC LIMIT $2",
+        network.0,
+        MOST_WITHDRAWN
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.into_iter().map(WorkloadId).collect())
 }

@@ -44,6 +44,7 @@ impl Store {
             members: active.into_iter().map(|node| (node.id, member(node))).collect(),
             departed: gone.into_iter().map(|node| node.id).collect(),
             workloads: workloads::addresses_on(&mut transaction, of).await?,
+            released: workloads::released_on(&mut transaction, of).await?,
         };
         Ok((cursor, membership))
     }

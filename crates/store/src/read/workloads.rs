@@ -1,7 +1,7 @@
 //! Workloads, whatever became of them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv6Addr},
 };
 
@@ -13,6 +13,9 @@ use uuid::Uuid;
 
 use super::{PageRequest, column};
 use crate::{Store, error::StoreError};
+
+/// Most released workloads a snapshot names.
+const MOST_RELEASED: i64 = 10_000;
 
 struct Row {
     workload_id: Uuid,
@@ -164,4 +167,21 @@ pub(super) async fn addresses_on(
     .fetch_all(connection)
     .await?;
     rows.into_iter().map(|row| Ok((WorkloadId(row.workload_id), v6(row.address)?))).collect()
+}
+
+/// Workloads on a node that were released, the latest only: none is released before its node has
+/// acknowledged the withdrawal, so one that was away has missed few.
+pub(super) async fn released_on(
+    connection: &mut PgConnection,
+    node: NodeId,
+) -> Result<BTreeSet<WorkloadId>, StoreError> {
+    let ids = sqlx::query_scalar!(
+        "SELECT workload_id FROM workloads WHERE node_id = $1 AND phase = 'released'
+         ORDER BY released_event_id DESC LIMIT $2",
+        node.0,
+        MOST_RELEASED
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.into_iter().map(WorkloadId).collect())
 }

@@ -1,14 +1,17 @@
+use std::collections::BTreeSet;
+
 use sextant_api::resource::edge::EdgeReport;
 use sextant_model::{
     AppId, Cursor, EnvironmentId, EventBody, HostPattern, NetworkId, NodeId, NodeRole, OrgId,
     RouteId, Timestamp, WorkloadId,
     aggregate::{EnvironmentState, NodeState, RouteState, WorkloadState},
     event::{
-        EnvironmentCreated, HostnameAcquired, HostnameClaimed, HostnameReleased,
+        EnvironmentCreated, Holder, HostnameAcquired, HostnameClaimed, HostnameReleased,
         HostnameSurrendered, HostnameVerified, NodeEnrolled, NodeWithdrawn, PortGrantRevoked,
         PortGranted, RouteChanged, RouteCreated, RouteDeleted, RouteMoved, WorkloadHealth,
         WorkloadHealthChanged, WorkloadPlaced, WorkloadWithdrawn,
     },
+    neighbours::site,
     routing::{
         Endpoint, HealthSource, ProtocolHint, Routing, desired::RoutingSnapshot,
         table::ListenerKind,
@@ -16,7 +19,7 @@ use sextant_model::{
 };
 use sextant_store::{
     Store, Unit,
-    claims::{HostnameTaking, ListenerWish},
+    claims::{HostnameTaking, HostnameWish, ListenerWish},
 };
 use uuid::Uuid;
 
@@ -35,15 +38,18 @@ fn environment(n: u128) -> EnvironmentId {
 }
 
 fn named(name: &HostPattern) -> ListenerWish<'_> {
-    ListenerWish { port: 443, kind: ListenerKind::Tls, hostname: Some(name) }
+    ListenerWish { network: MESH, port: 443, kind: ListenerKind::Tls, hostname: Some(name) }
 }
 
 fn raw(port: u16) -> ListenerWish<'static> {
-    ListenerWish { port, kind: ListenerKind::Raw, hostname: None }
+    ListenerWish { network: MESH, port, kind: ListenerKind::Raw, hostname: None }
 }
 
 async fn take(unit: &mut Unit, name: &str, owner: EnvironmentId, org: OrgId) -> HostnameTaking {
-    unit.take_hostname(&pattern(name), owner, org).await.expect("decided")
+    let hostname = &pattern(name);
+    let site = site(hostname, &"apps.test".parse().expect("domain"));
+    let wish = HostnameWish { hostname, environment: owner, org, site: site.as_deref() };
+    unit.take_hostname(wish).await.expect("decided")
 }
 
 #[tokio::test]
@@ -62,6 +68,11 @@ async fn a_hostname_has_one_environment_and_its_wildcard_one_org() {
         ("*.test", two, ORG, "overlaps"),
         ("localhost", two, OTHER_ORG, "taken"),
         ("*.a.test", two, ORG, "held"),
+        ("b.a.apps.test", one, ORG, "taken"),
+        ("a.apps.test", two, OTHER_ORG, "site"),
+        ("c.a.apps.test", two, OTHER_ORG, "site"),
+        ("c.a.apps.test", two, ORG, "taken"),
+        ("b.apps.test", two, OTHER_ORG, "taken"),
     ] {
         let taking = take(&mut unit, name, owner, org).await;
         let word = match taking {
@@ -71,6 +82,7 @@ async fn a_hostname_has_one_environment_and_its_wildcard_one_org() {
                 "held"
             }
             HostnameTaking::Overlaps => "overlaps",
+            HostnameTaking::SiteHeld => "site",
         };
         assert_eq!(word, expected, "{name}");
     }
@@ -80,17 +92,22 @@ async fn a_hostname_has_one_environment_and_its_wildcard_one_org() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_parallel_takers_of_overlapping_names_one_org_wins() {
     let Fixture { store, database: _database } = Fixture::new().await;
-    for round in 0..10 {
+    for round in 0..20 {
         let takers: Vec<_> = (0..8_u128)
             .map(|n| {
                 let store = store.clone();
                 tokio::spawn(async move {
                     let org = OrgId(Uuid::from_u128(100 + n));
                     let name = if n % 2 == 0 { "*" } else { "www" };
-                    let name = pattern(&format!("{name}.r{round}.test"));
+                    // Below the platform's domain it is the site that they share.
+                    let name = match (round % 2, n) {
+                        (0, _) => format!("{name}.r{round}.test"),
+                        (_, 0) => format!("r{round}.apps.test"),
+                        _ => format!("{name}.x{n}.r{round}.apps.test"),
+                    };
                     let mut unit = store.begin();
-                    let taking = unit.take_hostname(&name, environment(n), org).await;
-                    let taken = taking.expect("decided") == HostnameTaking::Taken;
+                    let taking = take(&mut unit, &name, environment(n), org).await;
+                    let taken = taking == HostnameTaking::Taken;
                     unit.commit().await.expect("committed");
                     (taken, org, name)
                 })
@@ -115,6 +132,7 @@ async fn the_database_itself_refuses_what_the_code_must_never_ask_for() {
     let mut unit = fixture.store.begin();
     take(&mut unit, "a.test", one, ORG).await;
     take(&mut unit, "b.test", one, ORG).await;
+    take(&mut unit, "s.apps.test", one, ORG).await;
     let route = RouteId(Uuid::now_v7());
     assert_eq!(unit.take_listener(route, one, named(&name)).await.expect("taken"), None);
     let lone = RouteId(Uuid::now_v7());
@@ -122,12 +140,16 @@ async fn the_database_itself_refuses_what_the_code_must_never_ask_for() {
     unit.commit().await.expect("committed");
 
     let pool = fixture.raw(&fixture.database.app_url);
-    let (one, two) = (one.0, two.0);
+    let (one, two, mesh) = (one.0, two.0, MESH);
     let claim = "INSERT INTO hostname_claims VALUES";
     let listen = "INSERT INTO listener_claims VALUES (gen_random_uuid(), ";
     for (statement, constraint) in [
         (format!("{claim} ('a.test', '{two}', '{two}', 'test', 0)"), "hostname_claims_pkey"),
         (format!("{claim} ('*.test', '{two}', '{two}', 'test', 1)"), "hostname_claims_one_org"),
+        (
+            format!("{claim} ('x.s.apps.test', '{two}', '{two}', 's.apps.test', 0, 's.apps.test')"),
+            "hostname_claims_one_site",
+        ),
         (
             format!(
                 "UPDATE hostname_claims SET org_id = '{two}', is_wildcard = 1 WHERE hostname = 'a.test'"
@@ -138,15 +160,15 @@ async fn the_database_itself_refuses_what_the_code_must_never_ask_for() {
             "DELETE FROM hostname_claims WHERE hostname = 'a.test'".into(),
             "listener_claims_hostname",
         ),
-        (format!("{listen}'{two}', 'shared', 443, 1, 'b.test')"), "listener_claims_hostname"),
-        (format!("{listen}'{two}', 'shared', 443, 1, 'c.test')"), "listener_claims_hostname"),
-        (format!("{listen}'{one}', 'shared', 443, 1, 'a.test')"), "listener_claims_named"),
-        (format!("{listen}'{one}', 'shared', 443, 0, NULL)"), "listener_claims_one_kind"),
-        (format!("{listen}'{one}', 'shared', 443, 2, 'b.test')"), "listener_claims_one_kind"),
-        (format!("{listen}'{one}', 'shared', 5000, 0, NULL)"), "listener_claims_raw"),
-        (format!("{listen}'{one}', 'shared', 5000, 1, 'b.test')"), "listener_claims_one_kind"),
-        (format!("{listen}'{one}', 'shared', 444, 1, NULL)"), "listener_claims_name"),
-        (format!("{listen}'{one}', 'shared', 0, 0, NULL)"), "listener_claims_port"),
+        (format!("{listen}'{two}', '{mesh}', 443, 1, 'b.test')"), "listener_claims_hostname"),
+        (format!("{listen}'{two}', '{mesh}', 443, 1, 'c.test')"), "listener_claims_hostname"),
+        (format!("{listen}'{one}', '{mesh}', 443, 1, 'a.test')"), "listener_claims_named"),
+        (format!("{listen}'{one}', '{mesh}', 443, 0, NULL)"), "listener_claims_one_kind"),
+        (format!("{listen}'{one}', '{mesh}', 443, 2, 'b.test')"), "listener_claims_one_kind"),
+        (format!("{listen}'{one}', '{mesh}', 5000, 0, NULL)"), "listener_claims_raw"),
+        (format!("{listen}'{one}', '{mesh}', 5000, 1, 'b.test')"), "listener_claims_one_kind"),
+        (format!("{listen}'{one}', '{mesh}', 444, 1, NULL)"), "listener_claims_name"),
+        (format!("{listen}'{one}', '{mesh}', 0, 0, NULL)"), "listener_claims_port"),
     ] {
         let done = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.clone())).execute(&pool).await;
         let error = done.expect_err(&statement);
@@ -160,11 +182,12 @@ async fn a_hostname_that_moves_takes_its_listeners_along_and_stays_within_its_ne
     let Fixture { store, database: _database } = Fixture::new().await;
     let (one, two) = (environment(1), environment(2));
     let name = pattern("a.test");
+    let only = BTreeSet::from([name.clone()]);
     let mut unit = store.begin();
     take(&mut unit, "a.test", one, ORG).await;
     let route = RouteId(Uuid::now_v7());
     unit.take_listener(route, one, named(&name)).await.expect("taken");
-    unit.hand_over_hostname(&name, one, two, OTHER_ORG).await.expect("moved");
+    unit.hand_over_hostnames(&only, one, two, OTHER_ORG).await.expect("moved");
     assert_eq!(unit.routes_of_hostname(&name, two).await.expect("read"), [route]);
     assert_eq!(
         (unit.routes_in(one).await.expect("read"), unit.routes_in(two).await.expect("read")),
@@ -174,10 +197,16 @@ async fn a_hostname_that_moves_takes_its_listeners_along_and_stays_within_its_ne
     unit.commit().await.expect("committed");
 
     let mut unit = store.begin();
-    let error = unit.hand_over_hostname(&name, two, one, ORG).await.expect_err("overlaps");
+    let error = unit.hand_over_hostnames(&only, two, one, ORG).await.expect_err("overlaps");
     assert!(error.to_string().contains("hostname \"a.test\" overlaps"), "{error}");
     let mut unit = store.begin();
-    assert!(unit.hand_over_hostname(&name, one, two, ORG).await.is_err(), "not its own");
+    assert!(unit.hand_over_hostnames(&only, one, two, ORG).await.is_err(), "not its own");
+    let mut unit = store.begin();
+    let both = BTreeSet::from([name.clone(), pattern("*.test")]);
+    unit.hand_over_hostnames(&both, two, one, ORG).await.expect("together");
+    unit.commit().await.expect("committed");
+    let mut unit = store.begin();
+    assert_eq!(unit.routes_of_hostname(&name, one).await.expect("read"), [route]);
 }
 
 #[tokio::test]
@@ -199,6 +228,8 @@ async fn a_listener_that_is_taken_says_by_whom() {
     let holder = unit.take_listener(ids[4], two, raw(5000)).await.expect("asked").expect("taken");
     assert_eq!((holder.route_id, holder.environment_id), (ids[3], one));
     assert_eq!(unit.routes_on_port(one, 5000).await.expect("read"), 1);
+    let elsewhere = ListenerWish { network: NetworkId(Uuid::from_u128(9)), ..raw(5000) };
+    assert_eq!(unit.take_listener(ids[2], two, elsewhere).await.expect("free"), None);
     unit.release_listener(ids[3]).await.expect("released");
     assert_eq!(unit.take_listener(ids[4], two, raw(5000)).await.expect("free"), None);
 }
@@ -235,11 +266,12 @@ pub async fn grow(store: &Store) -> Vec<RouteId> {
         EventBody::HostnameSurrendered(HostnameSurrendered {
             org_id,
             hostname: b.clone(),
-            to_environment_id: two,
+            to: Some(Holder { org_id, environment_id: two }),
         }),
     ];
     append::<EnvironmentState>(&mut unit, one.0, hostnames).await;
-    let acquired = HostnameAcquired { org_id, hostname: b.clone(), from_environment_id: one };
+    let had = Holder { org_id, environment_id: one };
+    let acquired = HostnameAcquired { org_id, hostname: b.clone(), from: Some(had) };
     append::<EnvironmentState>(&mut unit, two.0, vec![EventBody::HostnameAcquired(acquired)]).await;
     let routes: Vec<_> = (0..4).map(|_| RouteId(Uuid::now_v7())).collect();
     for (id, hostname, port) in
@@ -257,11 +289,9 @@ pub async fn grow(store: &Store) -> Vec<RouteId> {
     });
     append::<RouteState>(&mut unit, routes[0].0, vec![changed]).await;
     let moved = EventBody::RouteMoved(RouteMoved {
-        from_org_id: ORG,
-        from_environment_id: one,
-        org_id,
-        environment_id: two,
         network_id: MESH,
+        from: Some(had),
+        to: Some(route_created(two, Some(b.clone()), 443)),
     });
     append::<RouteState>(&mut unit, routes[1].0, vec![moved]).await;
     let deleted = RouteDeleted { org_id, environment_id: one, network_id: MESH };
@@ -286,11 +316,19 @@ async fn append<A: sextant_model::aggregate::Aggregate>(
 }
 
 fn route(environment: EnvironmentId, hostname: Option<HostPattern>, port: u16) -> EventBody {
+    EventBody::RouteCreated(route_created(environment, hostname, port))
+}
+
+fn route_created(
+    environment: EnvironmentId,
+    hostname: Option<HostPattern>,
+    port: u16,
+) -> RouteCreated {
     let protocol_hint = match hostname {
         Some(_) => ProtocolHint::TlsPassthrough,
         None => ProtocolHint::TcpRaw,
     };
-    EventBody::RouteCreated(RouteCreated {
+    RouteCreated {
         org_id: ORG,
         environment_id: environment,
         network_id: MESH,
@@ -304,7 +342,7 @@ fn route(environment: EnvironmentId, hostname: Option<HostPattern>, port: u16) -
         ipv4_required: false,
         health_source: HealthSource::None,
         endpoint: Endpoint::Ipv6Only,
-    })
+    }
 }
 
 /// The third one is withdrawn.
@@ -358,7 +396,10 @@ async fn a_routing_snapshot_is_the_fold_of_the_events_before_it() {
     for event in store.events(0, settled, 1000).await.expect("events") {
         folded.apply(&event);
     }
-    assert_eq!(RoutingSnapshot::from(&folded), snapshot);
+    assert_eq!(snapshot.withdrawn.len(), 1);
+    let nothing_gone = (BTreeSet::new(), BTreeSet::new());
+    let (deleted, withdrawn) = nothing_gone;
+    assert_eq!(RoutingSnapshot::from(&folded), RoutingSnapshot { deleted, withdrawn, ..snapshot });
     let (_, elsewhere) = store.routing(NetworkId(Uuid::from_u128(9))).await.expect("snapshot");
     assert_eq!((elsewhere.routes.len(), elsewhere.workloads.len()), (0, 0));
 }

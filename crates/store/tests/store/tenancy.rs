@@ -18,10 +18,11 @@ use sextant_model::{
     },
     event::{
         ApiTokenCreated, AppCreated, AppDeleted, EnvironmentCreated, EnvironmentDeleted,
-        NodeWithdrawn, OrgCreated, OrgDeleted, ProcessSpec, ReleaseActivated, ReleaseCreated,
-        ReleaseSuperseded, WorkloadHealth, WorkloadHealthChanged, WorkloadPlaced, WorkloadReleased,
-        WorkloadWithdrawn,
+        NodeReleased, NodeWithdrawn, OrgCreated, OrgDeleted, ProcessSpec, ReleaseActivated,
+        ReleaseCreated, ReleaseSuperseded, WorkloadHealth, WorkloadHealthChanged, WorkloadPlaced,
+        WorkloadReleased, WorkloadWithdrawn,
     },
+    ipam::Ipam,
 };
 use sextant_store::{
     Store, Unit,
@@ -159,7 +160,6 @@ async fn lists_and_views_show_what_the_log_says() {
     let gone = EnvironmentId(Uuid::from_u128(0xD3));
     let path = store.environment_path(gone).await.expect("read");
     assert_eq!(path.as_deref(), Some("shop/web/gone"), "it keeps its name");
-    assert_eq!(store.environments_of(MESH).await.expect("count"), 1);
 
     let releases = store.releases(ENVIRONMENT, PAGE).await.expect("releases").items;
     let shown: Vec<_> = releases.iter().map(|r| (r.number, r.status, r.healthy)).collect();
@@ -208,18 +208,7 @@ async fn an_address_is_released_only_after_its_node_and_every_edge_have_let_go()
     let revision = |event_id| Cursor { epoch, event_id };
     let releasable = async || store.releasable_workloads(now).await.expect("read");
     assert_eq!(releasable().await, [], "nobody has acknowledged anything");
-    let report = NodeReport {
-        revision: revision(head),
-        agent_version: "test".into(),
-        clock: now,
-        implementation: WireGuardImplementation::Kernel,
-        mtu: 1420,
-        underlay_mtu: 1500,
-        problems: vec![],
-        peers: vec![],
-        workloads_live: vec![],
-    };
-    store.keep_report(NODE, &report, now).await.expect("kept");
+    store.keep_report(NODE, &node_report(revision(head)), now).await.expect("kept");
     assert_eq!(releasable().await, [workload(2)], "the edge still sends to the other");
     let served = EdgeReport { revision: revision(head), ..edge_report() };
     store.keep_edge_report(before, &served, now).await.expect("kept");
@@ -235,6 +224,86 @@ async fn an_address_is_released_only_after_its_node_and_every_edge_have_let_go()
     unit.commit().await.expect("committed");
     project(&store).await;
     assert_eq!(releasable().await, []);
+}
+
+#[tokio::test]
+async fn an_address_is_not_reused_while_its_node_may_have_it_live() {
+    let Fixture { store, database: _database } = Fixture::new().await;
+    grow(&store).await;
+    let gone = workload(20);
+    let block = "fd00:0:0:9::/64".parse().expect("prefix");
+    let mut unit = store.begin();
+    let mut ipam = unit.ipam().await.expect("ipam");
+    ipam.create_pool(MESH.0, "fd00:0:0:9::/64".parse().expect("prefix")).await.expect("pool");
+    assert_eq!(ipam.allocate_block(MESH.0, 64, NODE.0).await.expect("block"), block);
+    let address = ipam.allocate_address(block, gone.0).await.expect("address");
+    let at = |hours: i64| Timestamp::from_unix_seconds(1_800_000_000 + hours * 3600).expect("time");
+    happens::<WorkloadState>(&mut unit, gone.0, &[placed(20, None), withdrawn()]).await;
+    unit.commit().await.expect("committed");
+    let acked = project(&store).await;
+    let mut unit = store.begin();
+    happens::<WorkloadState>(&mut unit, gone.0, &[released()]).await;
+    unit.ipam().await.expect("ipam").release(gone.0, at(0)).await.expect("released");
+    unit.commit().await.expect("committed");
+    let head = project(&store).await;
+
+    let epoch = store.epoch().await.expect("epoch");
+    let reclaimed_after = async |event_id| {
+        let report = node_report(Cursor { epoch, event_id });
+        store.keep_report(NODE, &report, at(9)).await.expect("kept");
+        let mut unit = store.begin();
+        let count = unit.ipam().await.expect("ipam").reclaim(at(9)).await.expect("reclaim");
+        unit.commit().await.expect("committed");
+        count
+    };
+    assert_eq!(reclaimed_after(acked).await, 0, "it saw the withdrawal and keeps the address");
+    assert_eq!(reclaimed_after(head).await, 1, "it has dropped {address}");
+}
+
+#[tokio::test]
+async fn an_address_on_a_node_that_was_released_is_reused_though_nobody_acknowledges_it() {
+    let Fixture { store, database: _database } = Fixture::new().await;
+    grow(&store).await;
+    let gone = workload(20);
+    let block = "fd00:0:0:9::/64".parse().expect("prefix");
+    let at = |hours: i64| Timestamp::from_unix_seconds(1_800_000_000 + hours * 3600).expect("time");
+    let mut unit = store.begin();
+    let mut ipam = unit.ipam().await.expect("ipam");
+    ipam.create_pool(MESH.0, block).await.expect("pool");
+    ipam.allocate_block(MESH.0, 64, NODE.0).await.expect("block");
+    ipam.allocate_address(block, gone.0).await.expect("address");
+    ipam.release(gone.0, at(0)).await.expect("released");
+    happens::<WorkloadState>(&mut unit, gone.0, &[placed(20, None), withdrawn(), released()]).await;
+    let left = EventBody::NodeWithdrawn(NodeWithdrawn { network_id: MESH });
+    happens::<NodeState>(&mut unit, NODE.0, &[left]).await;
+    unit.commit().await.expect("committed");
+    let reclaimed = async || {
+        project(&store).await;
+        let mut unit = store.begin();
+        let count = unit.ipam().await.expect("ipam").reclaim(at(9)).await.expect("reclaim");
+        unit.commit().await.expect("committed");
+        count
+    };
+    assert_eq!(reclaimed().await, 0, "its peers still send there");
+    let mut unit = store.begin();
+    let released = EventBody::NodeReleased(NodeReleased { network_id: MESH });
+    happens::<NodeState>(&mut unit, NODE.0, &[released]).await;
+    unit.commit().await.expect("committed");
+    assert_eq!(reclaimed().await, 1);
+}
+
+fn node_report(revision: Cursor) -> NodeReport {
+    NodeReport {
+        revision,
+        agent_version: "test".into(),
+        clock: Timestamp::from_unix_seconds(1_800_000_000).expect("time"),
+        implementation: WireGuardImplementation::Kernel,
+        mtu: 1420,
+        underlay_mtu: 1500,
+        problems: vec![],
+        peers: vec![],
+        workloads_live: vec![],
+    }
 }
 
 fn edge_report() -> EdgeReport {
@@ -340,6 +409,33 @@ async fn an_owner_that_is_held_keeps_its_name_until_the_holder_is_done() {
     holder.commit().await.expect("committed");
     assert_eq!(remover.await.expect("task"), 1, "it sees what was made meanwhile");
     assert!(!store.begin().hold(ORG.0).await.expect("asked"), "it is gone");
+}
+
+#[tokio::test]
+async fn a_network_that_is_deleted_sees_the_environment_that_was_made_meanwhile() {
+    let Fixture { store, database: _database } = Fixture::new().await;
+    let mut unit = store.begin();
+    let scope = sextant_store::claims::NameScope::Networks;
+    unit.claim_name(scope, &label("mesh"), MESH.0).await.expect("claimed");
+    unit.commit().await.expect("committed");
+    let mut maker = store.begin();
+    assert!(maker.hold(MESH.0).await.expect("held"));
+    let remover = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let mut unit = store.begin();
+            unit.release_names(MESH.0).await.expect("released");
+            unit.environments_in(MESH).await.expect("count")
+        })
+    };
+    maker.enter_network(ENVIRONMENT, MESH).await.expect("entered");
+    assert!(!remover.is_finished(), "it waits");
+    maker.commit().await.expect("committed");
+    // No projection has heard of it.
+    assert_eq!(remover.await.expect("task"), 1);
+    let mut unit = store.begin();
+    unit.leave_network(ENVIRONMENT).await.expect("left");
+    assert_eq!(unit.environments_in(MESH).await.expect("count"), 0);
 }
 
 /// The log knows every kind of aggregate by the word it is written with.

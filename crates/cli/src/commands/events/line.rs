@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use sextant_api::{Client, ClientError};
 use sextant_model::{
-    ActorId, AggregateKind, Event, EventBody, NodeId, event::ReleaseCreated, port::PortRange,
+    ActorId, AggregateKind, EnvironmentId, Event, EventBody, NodeId, event::ReleaseCreated,
+    port::PortRange,
 };
 use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
@@ -191,10 +192,18 @@ fn detail(body: &EventBody, names: &Names) -> String {
         EventBody::HostnameClaimed(body) => body.hostname.to_string(),
         EventBody::HostnameVerified(body) => body.hostname.to_string(),
         EventBody::HostnameAcquired(body) => {
-            format!("{} from {}", body.hostname, names.of(body.from_environment_id.0))
+            format!(
+                "{} from {}",
+                body.hostname,
+                other_side(body.from.map(|from| from.environment_id), names)
+            )
         }
         EventBody::HostnameSurrendered(body) => {
-            format!("{} to {}", body.hostname, names.of(body.to_environment_id.0))
+            format!(
+                "{} to {}",
+                body.hostname,
+                other_side(body.to.map(|to| to.environment_id), names)
+            )
         }
         EventBody::HostnameReleased(body) => body.hostname.to_string(),
         EventBody::PortGranted(body) => format!("{}: {}", body.port, body.reason),
@@ -221,7 +230,10 @@ fn detail(body: &EventBody, names: &Names) -> String {
         EventBody::RouteChanged(body) => {
             format!("now to {} port {}", body.backend_process_type, body.backend_port)
         }
-        EventBody::RouteMoved(body) => format!("now to {}", names.of(body.environment_id.0)),
+        EventBody::RouteMoved(body) => {
+            let to = body.to.as_ref().map(|to| to.environment_id);
+            format!("now to {}", other_side(to, names))
+        }
         EventBody::NetworkDeleted(_)
         | EventBody::EnrolmentTokenRevoked(_)
         | EventBody::ApiTokenRevoked(_)
@@ -231,6 +243,11 @@ fn detail(body: &EventBody, names: &Names) -> String {
         | EventBody::EnvironmentDeleted(_)
         | EventBody::RouteDeleted(_) => String::new(),
     }
+}
+
+/// An org is not told of another one.
+fn other_side(environment: Option<EnvironmentId>, names: &Names) -> String {
+    environment.map_or_else(|| "another org".into(), |environment| names.of(environment.0))
 }
 
 fn ranges(ranges: &[PortRange]) -> String {

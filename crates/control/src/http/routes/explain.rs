@@ -1,9 +1,6 @@
 //! `GET /v1/routes/explain`: what the edges do with a connection, and why.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::{Json as Answered, extract::State};
 use sextant_api::{
@@ -14,7 +11,7 @@ use sextant_api::{
     },
 };
 use sextant_model::{
-    Hostname, RouteId,
+    AggregateKind, DnsLabel, Hostname,
     routing::table::{self, NoRoute},
 };
 use sextant_store::read::{Candidates, PageRequest};
@@ -59,12 +56,20 @@ pub async fn explain(
     }
     let host = query.host.as_deref().filter(|host| !host.is_empty()).map(Hostname::new);
     let host = host.transpose().map_err(|error| ApiError::invalid(format!("host: {error}")))?;
-    let found = app.store.route_candidates(port, host.as_ref(), scope.limit(None)?).await?;
-    let verdict = decide(&found, port, host.as_ref());
-    let reason = reason(&verdict, port, host.as_ref(), scope);
-    let Verdict { listener, route } = verdict;
-    let route = route.ok().cloned();
-    let revision = found.cursor.event_id;
+    let org = scope.limit(None)?;
+    let (cursor, networks) = app.store.route_candidates(port, host.as_ref(), org).await?;
+    let verdicts: Vec<_> =
+        networks.iter().filter_map(|found| decide(found, port, host.as_ref(), scope)).collect();
+    let reason = reasons(&verdicts, port, host.as_ref(), scope);
+    // Where several networks have routes on the port, the one that answers.
+    let answers = |verdict: &&Verdict<'_>| matches!(verdict.end, End::Route(_));
+    let chosen = verdicts.iter().find(answers).or_else(|| verdicts.first());
+    let listener = chosen.map(|verdict| verdict.listener);
+    let route = chosen.and_then(|verdict| match verdict.end {
+        End::Route(route) => Some(route.clone()),
+        End::Others | End::Refused(_) => None,
+    });
+    let revision = cursor.event_id;
     let edges = match scope {
         Scope::Platform => edges(&app, revision, route.as_ref()).await?,
         Scope::Org(_) => vec![],
@@ -74,54 +79,93 @@ pub async fn explain(
     Ok(Answered(RouteExplanation { host, port, from, revision, listener, route, reason, edges }))
 }
 
+/// What the edges of one network do.
 struct Verdict<'f> {
-    listener: Option<ListenerKind>,
-    route: Result<&'f Route, NoRoute>,
+    network: &'f DnsLabel,
+    listener: ListenerKind,
+    end: End<'f>,
 }
 
-/// Asks an edge's own table.
-fn decide<'f>(found: &'f Candidates, port: u16, host: Option<&Hostname>) -> Verdict<'f> {
+/// Where a connection ends.
+enum End<'f> {
+    Route(&'f Route),
+    /// At a route that whoever asks may not know of.
+    Others,
+    Refused(NoRoute),
+}
+
+/// Asks the table of a network's edges; `None` if none of them listens on the port.
+fn decide<'f>(
+    found: &'f Candidates,
+    port: u16,
+    host: Option<&Hostname>,
+    scope: Scope,
+) -> Option<Verdict<'f>> {
     let local = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port);
-    let Some(listener) = found.table.listener(local) else {
-        return Verdict { listener: None, route: Err(NoRoute::UnknownName) };
-    };
-    let kind = match listener.kind() {
+    let table = found.table.listener(local)?;
+    let listener = match table.kind() {
         table::ListenerKind::Raw => ListenerKind::Raw,
         table::ListenerKind::Tls => ListenerKind::Tls,
         table::ListenerKind::Http => ListenerKind::Http,
     };
-    let id = match (kind, host) {
-        (ListenerKind::Raw, _) | (_, None) => listener.without_name(),
-        (_, Some(host)) => listener.by_name(host.as_str()),
+    let id = match (listener, host) {
+        (ListenerKind::Raw, _) | (_, None) => table.without_name(),
+        (_, Some(host)) => table.by_name(host.as_str()),
     };
-    let by_id: BTreeMap<RouteId, &Route> =
-        found.routes.iter().map(|route| (route.id, route)).collect();
-    let route = id.and_then(|id| by_id.get(id).copied().ok_or(NoRoute::UnknownName));
-    Verdict { listener: Some(kind), route }
+    let route = id.map(|id| found.routes.iter().find(|route| route.id == *id));
+    let end = match route {
+        Ok(Some(route)) if scope.check(route.org_id, AggregateKind::Route).is_ok() => {
+            End::Route(route)
+        }
+        Ok(_) => End::Others,
+        Err(reason) => End::Refused(reason),
+    };
+    Some(Verdict { network: &found.network, listener, end })
 }
 
+fn reasons(verdicts: &[Verdict<'_>], port: u16, host: Option<&Hostname>, scope: Scope) -> String {
+    match (verdicts, scope) {
+        ([], Scope::Platform) => {
+            format!("no route listens on port {port}: nobody answers there")
+        }
+        ([], Scope::Org(_)) => format!(
+            "no route listens on port {port} in a network of this org: nobody answers there"
+        ),
+        ([only], _) => reason(only, port, host, scope),
+        (several, _) => {
+            let each = several.iter().map(|verdict| {
+                format!("in network \"{}\" {}", verdict.network, reason(verdict, port, host, scope))
+            });
+            each.collect::<Vec<_>>().join("; ")
+        }
+    }
+}
+
+/// An org is not told what belongs to others, nor that a name does.
 fn reason(verdict: &Verdict<'_>, port: u16, host: Option<&Hostname>, scope: Scope) -> String {
-    let whose = match scope {
-        Scope::Platform => "no route",
-        Scope::Org(_) => "no route of this org",
-    };
-    let Some(kind) = verdict.listener else {
-        return format!("{whose} listens on port {port}: nobody answers there");
-    };
-    let told = match kind {
+    let told = match verdict.listener {
         ListenerKind::Raw => "the port belongs to one route, whatever the connection says",
         ListenerKind::Tls => "the server name of the ClientHello decides",
         ListenerKind::Http => "the Host of the first request decides",
     };
-    match (&verdict.route, host) {
-        (Ok(route), _) => reason_of_route(route, told, host),
-        (Err(NoRoute::UnknownName), Some(host)) => {
-            format!("{told}, and {whose} on port {port} has the name \"{host}\": it is refused")
-        }
-        (Err(NoRoute::UnknownName), None) => format!("{told}, and {whose} fits: it is refused"),
-        (Err(NoRoute::NameNeeded), _) => format!(
+    let named = host.filter(|_| verdict.listener != ListenerKind::Raw);
+    match (&verdict.end, named, scope) {
+        (End::Route(route), ..) => reason_of_route(route, told, host),
+        (End::Refused(NoRoute::NameNeeded), ..) => format!(
             "{told}; without a name it is refused, because more than one route is on port {port}"
         ),
+        (_, Some(host), Scope::Org(_)) => format!(
+            "{told}, and no route of this org on port {port} has the name \"{host}\": this org never sees it"
+        ),
+        (_, Some(host), Scope::Platform) => {
+            format!("{told}, and no route on port {port} has the name \"{host}\": it is refused")
+        }
+        (End::Others, None, _) => {
+            format!("{told}, and the one on port {port} is another org's: this org never sees it")
+        }
+        (End::Refused(NoRoute::UnknownName), None, _) => {
+            format!("{told}, and no route fits: it is refused")
+        }
     }
 }
 

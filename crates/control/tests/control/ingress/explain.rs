@@ -89,6 +89,58 @@ async fn an_explanation_says_which_edges_serve_it_and_tells_an_org_of_its_own_on
     let stranger = ingress.org_admin(other).await;
     let found = stranger.explain_route(&query).await.expect("explained");
     assert_eq!((found.route, found.listener), (None, None));
-    assert_eq!(found.reason, "no route of this org listens on port 443: nobody answers there");
+    assert!(found.reason.contains("no route listens on port 443 in a network of this org"));
+    ingress.environment(other, "web").await;
+    let named = stranger.explain_route(&query).await.expect("explained");
+    let nobodys = stranger.explain_route(&ask(Some("b.test"), 443)).await.expect("explained");
+    for (found, name) in [(named, "a.test"), (nobodys, "b.test")] {
+        assert_eq!((found.route, found.listener), (None, Some(ListenerKind::Tls)));
+        let says = format!("no route of this org on port 443 has the name \"{name}\"");
+        assert!(found.reason.contains(&says), "{}", found.reason);
+    }
+    let found = stranger.explain_route(&ask(None, 443)).await.expect("explained");
+    assert!(found.route.is_none() && found.reason.contains("another org's"), "{}", found.reason);
     assert_eq!(code(admin.explain_route(&ask(None, 0)).await), "request-invalid");
+}
+
+#[tokio::test]
+async fn routes_of_others_on_the_port_count_although_an_org_is_not_told_of_them() {
+    let ingress = Ingress::new().await;
+    let (org, other) = (ingress.org("acme").await, ingress.org("other").await);
+    let (mine, theirs) =
+        (ingress.environment(org, "a").await, ingress.environment(other, "b").await);
+    let client = ingress.org_admin(org).await;
+    let route = client.create_route(mine.id, &tls("a.test"), None).await.expect("route").value;
+    let without_name = ask(None, 443);
+    let found = client.explain_route(&without_name).await.expect("explained");
+    assert_eq!(found.route.map(|route| route.id), Some(route.id), "the only one on the port");
+    ingress.admin.create_route(theirs.id, &tls("b.test"), None).await.expect("route");
+    let found = client.explain_route(&without_name).await.expect("explained");
+    assert_eq!(found.route, None, "edges serve the other one too");
+    assert!(found.reason.contains("more than one route is on port 443"), "{}", found.reason);
+    let found = client.explain_route(&ask(Some("a.test"), 443)).await.expect("explained");
+    assert_eq!(found.route.map(|found| found.id), Some(route.id));
+}
+
+#[tokio::test]
+async fn each_network_has_edges_of_its_own_and_its_own_answer() {
+    let ingress = Ingress::new().await;
+    let org = ingress.org("acme").await;
+    let here = ingress.environment(org, "here").await;
+    let there = ingress.environment_in_another_network(org, "there").await;
+    let admin = &ingress.admin;
+    let first = admin.create_route(here.id, &tls("a.test"), None).await.expect("route").value;
+    let second = admin.create_route(there.id, &tls("b.test"), None).await.expect("route").value;
+    let found = admin.explain_route(&ask(None, 443)).await.expect("explained");
+    assert_eq!(found.route.map(|route| route.id), Some(first.id), "one route on either's port");
+    for says in ["in network \"mesh\"", "in network \"there\"", "\"b.test\" is the only route"] {
+        assert!(found.reason.contains(says), "{says}: {}", found.reason);
+    }
+    let found = admin.explain_route(&ask(Some("b.test"), 443)).await.expect("explained");
+    assert_eq!(found.route.map(|route| route.id), Some(second.id));
+    // A raw port here does not keep the other network from it.
+    super::set_ports(admin, &["5000"], &[]).await;
+    admin.create_route(here.id, &raw(5000), None).await.expect("route");
+    admin.create_route(there.id, &raw(5000), None).await.expect("the same port elsewhere");
+    assert_eq!(code(admin.create_route(here.id, &raw(5000), None).await), "port-taken");
 }

@@ -148,7 +148,7 @@ async fn the_platforms_own_domain_is_not_given_to_a_tenant_as_a_whole() {
     let org = ingress.org("acme").await;
     let environment = ingress.environment(org, "web").await;
     let client = ingress.org_admin(org).await;
-    for name in ["apps.test", "*.apps.test"] {
+    for name in ["apps.test", "*.apps.test", "*.test"] {
         let claimed = client.claim_hostname(environment.id, &hostname(name), None).await;
         assert_eq!(code(claimed), "hostname-reserved", "{name}");
         let routed = client.create_route(environment.id, &tls(name), None).await;
@@ -166,6 +166,77 @@ async fn the_platforms_own_domain_is_not_given_to_a_tenant_as_a_whole() {
     assert_eq!((rest.items.len(), rest.next_after), (1, None));
     let whole = ingress.admin.claim_hostname(environment.id, &hostname("*.apps.test"), None).await;
     whole.expect("an operator of the platform may");
+}
+
+#[tokio::test]
+async fn below_the_platforms_domain_nobody_stands_under_or_above_another_tenants_name() {
+    let ingress = Ingress::with(|hostnames| {
+        hostnames.platform_domain = "apps.test".parse().ok();
+    })
+    .await;
+    let (org, other) = (ingress.org("acme").await, ingress.org("other").await);
+    let (one, two) =
+        (ingress.empty_environment(org, "one").await, ingress.empty_environment(org, "two").await);
+    let theirs = ingress.environment(other, "theirs").await;
+    let (client, stranger) = (ingress.org_admin(org).await, ingress.org_admin(other).await);
+    client.claim_hostname(one.id, &hostname("shop.apps.test"), None).await.expect("free");
+    client.claim_hostname(two.id, &hostname("a.b.deep.apps.test"), None).await.expect("free");
+    for name in [
+        "login.shop.apps.test",
+        "*.shop.apps.test",
+        "a.b.shop.apps.test",
+        "deep.apps.test",
+        "b.deep.apps.test",
+    ] {
+        let (code, text) = refused(stranger.claim_hostname(theirs.id, &hostname(name), None).await);
+        assert_eq!(code, "hostname-taken", "{name}");
+        assert!(text.contains("another org"), "{text}");
+        let (code, _) = refused(stranger.create_route(theirs.id, &tls(name), None).await);
+        assert_eq!(code, "hostname-taken", "{name}");
+        client.claim_hostname(two.id, &hostname(name), None).await.expect("its own site");
+    }
+    stranger.claim_hostname(theirs.id, &hostname("other.apps.test"), None).await.expect("free");
+    // What lies elsewhere is proved, and belongs to whoever proves it.
+    let pending = stranger.claim_hostname(theirs.id, &hostname("login.a.test"), None).await;
+    assert_eq!(pending.expect("claimed").state, HostnameState::Pending);
+}
+
+#[tokio::test]
+async fn neighbours_go_to_another_org_together() {
+    let ingress = Ingress::new().await;
+    let (org, other) = (ingress.org("acme").await, ingress.org("other").await);
+    let (one, two) = (ingress.environment(org, "a").await, ingress.environment(org, "b").await);
+    let theirs = ingress.environment(other, "c").await;
+    let admin = &ingress.admin;
+    let wild = admin.create_route(one.id, &tls("*.shop.test"), None).await.expect("route").value;
+    let exact = admin.create_route(one.id, &tls("www.shop.test"), None).await.expect("route").value;
+    admin.claim_hostname(one.id, &hostname("shop.test"), None).await.expect("no neighbour");
+    admin.claim_hostname(two.id, &hostname("api.shop.test"), None).await.expect("elsewhere");
+    let to = |id| HostnameMove { to_environment_id: id };
+    let (www, api) = (pattern("www.shop.test"), pattern("api.shop.test"));
+
+    let before = ingress.events().await;
+    let (code, text) = refused(admin.move_hostname(one.id, &www, &to(theirs.id), None).await);
+    assert_eq!(code, "hostname-taken");
+    assert!(text.contains("move those to the same environment first"), "{text}");
+    assert_eq!(ingress.events().await, before);
+
+    // The remedy. Within an org each goes alone.
+    let within = admin.move_hostname(two.id, &api, &to(one.id), None).await.expect("within");
+    assert_eq!(within.along, []);
+    let moved = admin.move_hostname(one.id, &www, &to(theirs.id), None).await.expect("across");
+    assert_eq!(moved.hostname.hostname, www);
+    assert_eq!(moved.along, [pattern("api.shop.test"), pattern("*.shop.test")]);
+    assert_eq!(moved.routes.len(), 2);
+    for route in [wild, exact] {
+        assert!(moved.routes.contains(&route.id));
+        let there = admin.route(route.id).await.expect("read").value;
+        assert_eq!((there.environment_id, there.org_id), (theirs.id, other));
+    }
+    let page = admin.hostnames(one.id, &PageQuery::default()).await.expect("hostnames");
+    let left: Vec<_> = page.items.iter().map(|item| item.hostname.to_string()).collect();
+    assert_eq!(left, ["shop.test"]);
+    admin.move_hostname(theirs.id, &www, &to(two.id), None).await.expect("and back");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 use sextant_api::resource::port::{NewPortGrant, NewPortPolicy};
 use sextant_model::port::PortRange;
 
-use super::{Ingress, code, hostname, raw, refused, tls};
+use super::{Ingress, code, hostname, raw, refused, set_ports, tls};
 
 fn ranges(texts: &[&str]) -> Vec<PortRange> {
     texts.iter().map(|text| text.parse().expect("range")).collect()
@@ -54,8 +54,8 @@ async fn the_policy_opens_and_denies_and_names_the_routes_it_leaves_behind() {
         "version-mismatch"
     );
     let route = client.create_route(environment.id, &raw(5432), None).await.expect("open").value;
-    let closed = NewPortPolicy { allow: vec![], deny: ranges(&["25"]) };
-    let set = admin.set_port_policy(&closed, None).await.expect("set").value;
+    assert_eq!(code(admin.set_port_policy(&open, None).await), "if-match-required");
+    let set = set_ports(admin, &[], &["25"]).await;
     assert_eq!(set.out_of_policy.len(), 1);
     assert_eq!(set.out_of_policy[0].route_id, route.id);
     admin.route(route.id).await.expect("it stays");
@@ -66,8 +66,7 @@ async fn the_policy_opens_and_denies_and_names_the_routes_it_leaves_behind() {
     assert_eq!(seen.out_of_policy, [], "nothing of others");
     admin.grant_port(environment.id, &grant(5432), None).await.expect("granted");
     assert_eq!(admin.port_policy().await.expect("policy").value.out_of_policy, []);
-    let denied = NewPortPolicy { allow: vec![], deny: ranges(&["5432", "443"]) };
-    let set = admin.set_port_policy(&denied, None).await.expect("set").value;
+    let set = set_ports(admin, &[], &["5432", "443"]).await;
     assert_eq!(set.out_of_policy.len(), 1, "a denied port is denied to grants too");
     assert_eq!(
         code(client.create_route(environment.id, &tls("a.example.com"), None).await),
@@ -82,8 +81,7 @@ async fn a_port_has_one_raw_route_or_any_number_of_names() {
     let (first, second) =
         (ingress.environment(one, "a").await, ingress.environment(two, "b").await);
     let admin = &ingress.admin;
-    let open = NewPortPolicy { allow: ranges(&["5000-5999"]), deny: vec![] };
-    admin.set_port_policy(&open, None).await.expect("set");
+    set_ports(admin, &["5000-5999"], &[]).await;
     let mut won = 0;
     let attempts: Vec<_> = [first.id, second.id]
         .into_iter()

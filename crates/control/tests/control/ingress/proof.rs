@@ -155,6 +155,28 @@ async fn nobody_waits_long_for_a_silent_dns() {
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_silent_dns_of_one_org_keeps_no_other_from_its_proofs() {
+    let silent = tokio::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).await.expect("bound");
+    let at = silent.local_addr().expect("address");
+    let ingress = Ingress::with(move |hostnames| hostnames.resolver = Some(at)).await;
+    let (org, other) = (ingress.org("acme").await, ingress.org("other").await);
+    let (one, two) =
+        (ingress.empty_environment(org, "a").await, ingress.empty_environment(other, "b").await);
+    let admin = &ingress.admin;
+    let name = pattern("a.example.com");
+    for environment in [one.id, two.id] {
+        let claimed = admin.claim_hostname(environment, &hostname("a.example.com"), None).await;
+        claimed.expect("pending");
+    }
+    let verify = async |id| code(admin.verify_hostname(id, &name).await);
+    let asked = futures_util::future::join_all((0..8).map(|_| verify(one.id)));
+    let (asked, others) = tokio::join!(asked, verify(two.id));
+    assert_eq!(others, "dns-unreachable");
+    assert_eq!(asked.iter().filter(|code| *code == "dns-unreachable").count(), 4, "{asked:?}");
+    assert_eq!(asked.iter().filter(|code| *code == "busy").count(), 4, "{asked:?}");
+}
+
 #[tokio::test]
 async fn a_claim_that_nobody_proves_ends_by_itself() {
     let ingress = Ingress::with(|_| {}).await;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     event::EventBody,
-    id::{AppId, NetworkId, OrgId},
+    id::{AppId, EnvironmentId, NetworkId, OrgId},
     name::DnsLabel,
 };
 use uuid::Uuid;
@@ -32,8 +32,9 @@ fn pattern(text: &str) -> HostPattern {
     HostPattern::new(text).expect(text)
 }
 
-fn elsewhere() -> EnvironmentId {
-    EnvironmentId(Uuid::from_u128(9))
+fn elsewhere() -> Holder {
+    let environment_id = EnvironmentId(Uuid::from_u128(9));
+    Holder { org_id: OrgId(Uuid::from_u128(9)), environment_id }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     event::{
-        AggregateKind, RouteChanged, RouteDeleted, RouteMoved, WorkloadHealthChanged,
+        AggregateKind, Holder, RouteChanged, RouteDeleted, RouteMoved, WorkloadHealthChanged,
         WorkloadWithdrawn,
     },
     id::{ActorId, NodeId, OrgId},
@@ -41,25 +41,26 @@ fn route_id(n: u128) -> RouteId {
     RouteId(Uuid::from_u128(n))
 }
 
-fn created(route: u128, of: u128) -> Event {
-    event(
-        route,
-        EventBody::RouteCreated(RouteCreated {
-            org_id: org(),
-            environment_id: environment(of),
-            network_id: NETWORK,
-            hostname: Some(HostPattern::new(&format!("r{route}.example")).expect("name")),
-            listen_port: 443,
-            protocol_hint: ProtocolHint::TlsPassthrough,
-            match_host: false,
-            backend_process_type: web(),
-            backend_port: 8443,
-            proxy_protocol: false,
-            ipv4_required: false,
-            health_source: HealthSource::None,
-            endpoint: Endpoint::Ipv6Only,
-        }),
-    )
+fn route(route: u128, of: u128) -> RouteCreated {
+    RouteCreated {
+        org_id: org(),
+        environment_id: environment(of),
+        network_id: NETWORK,
+        hostname: Some(HostPattern::new(&format!("r{route}.example")).expect("name")),
+        listen_port: 443,
+        protocol_hint: ProtocolHint::TlsPassthrough,
+        match_host: false,
+        backend_process_type: web(),
+        backend_port: 8443,
+        proxy_protocol: false,
+        ipv4_required: false,
+        health_source: HealthSource::None,
+        endpoint: Endpoint::Ipv6Only,
+    }
+}
+
+fn created(which: u128, of: u128) -> Event {
+    event(which, EventBody::RouteCreated(route(which, of)))
 }
 
 fn placed(workload: u128, of: u128) -> Event {
@@ -105,15 +106,13 @@ fn withdrawn(workload: u128) -> Event {
     )
 }
 
-fn moved(route: u128, to: u128) -> Event {
+fn moved(which: u128, to: u128) -> Event {
     event(
-        route,
+        which,
         EventBody::RouteMoved(RouteMoved {
-            from_org_id: org(),
-            from_environment_id: environment(1),
-            org_id: org(),
-            environment_id: environment(to),
             network_id: NETWORK,
+            from: Some(Holder { org_id: org(), environment_id: environment(1) }),
+            to: Some(route(which, to)),
         }),
     )
 }
@@ -184,9 +183,42 @@ fn an_empty_snapshot_is_refused_unless_the_routes_were_deleted() {
     }
     let mut next = RoutingSnapshot::from(&Routing::empty(NETWORK));
     let error = routing.check_shrink(&next).expect_err("suspicious");
-    assert_eq!(error, SuspiciousRoutes { vanished: 4, current: 4 });
+    assert_eq!(error, SuspiciousRouting::Routes { vanished: 4, current: 4 });
     next.deleted = (10..14).map(route_id).collect();
     assert!(routing.check_shrink(&next).is_ok());
+}
+
+#[test]
+fn a_snapshot_that_lost_its_workloads_is_refused_and_one_after_many_deploys_is_not() {
+    let mut routing = Routing::empty(NETWORK);
+    for event in [created(10, 1), placed(20, 1), placed(21, 2), placed(22, 3)] {
+        routing.apply(&event);
+    }
+    let full = RoutingSnapshot::from(&routing);
+    let with = |workloads: &[(u128, u128)], withdrawn: &[u128]| {
+        let mut other = Routing::empty(NETWORK);
+        for (workload, of) in workloads {
+            other.apply(&placed(*workload, *of));
+        }
+        RoutingSnapshot {
+            workloads: RoutingSnapshot::from(&other).workloads,
+            withdrawn: withdrawn.iter().map(|n| WorkloadId(Uuid::from_u128(*n))).collect(),
+            ..full.clone()
+        }
+    };
+    let lost = |vanished| Err(SuspiciousRouting::Workloads { vanished, current: 3 });
+    assert_eq!(routing.check_shrink(&with(&[], &[])), lost(3));
+    assert_eq!(routing.check_shrink(&with(&[(20, 1)], &[])), lost(2));
+    assert_eq!(routing.check_shrink(&with(&[], &[20])), lost(2));
+    for next in [
+        with(&[], &[20, 21, 22]),
+        with(&[(20, 1)], &[21]),
+        with(&[(20, 1), (21, 2)], &[]),
+        // Others in their place, and nobody knows their names any more.
+        with(&[(30, 1), (31, 2), (32, 3)], &[]),
+    ] {
+        assert_eq!(routing.check_shrink(&next), Ok(()), "{next:?}");
+    }
 }
 
 proptest! {

@@ -58,6 +58,7 @@ fn membership(lab: &LabDescription, operator: &Operator) -> Result<Membership> {
         members: active.into_iter().map(|node| (node.id, member(node))).collect(),
         departed: gone.into_iter().map(|node| node.id).collect(),
         workloads: std::collections::BTreeMap::new(),
+        released: BTreeSet::new(),
     })
 }
 
