@@ -180,8 +180,7 @@ fn connect(
     first: &[u8],
 ) -> Result<Option<usize>, Errno> {
     let lease = connection.lease.as_ref().ok_or(Errno::DESTADDRREQ)?;
-    let speaks_first = header.is_some() || !first.is_empty();
-    connection.backend = Some(socket::connect(lease.backend().address(), speaks_first)?);
+    connection.backend = Some(socket::connect(lease.backend().address())?);
     let sent = send_first(connection, header, first, false)?;
     let token = connection.backend_token(key);
     if let Some(backend) = &mut connection.backend {

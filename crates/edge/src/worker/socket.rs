@@ -286,18 +286,11 @@ pub fn local_address(socket: &Socket) -> Option<SocketAddr> {
 }
 
 /// Begins to connect. The socket may be connected at once or be about to be: writing shows.
-///
-/// `speaks_first`: something is sent as soon as that works, so the last packet of the handshake can
-/// wait for it and need not be sent by itself.
-pub fn connect(address: SocketAddr, speaks_first: bool) -> Result<Socket> {
+pub fn connect(address: SocketAddr) -> Result<Socket> {
     let family =
         if address.is_ipv6() { net::AddressFamily::INET6 } else { net::AddressFamily::INET };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let fd = net::socket_with(family, net::SocketType::STREAM, flags, Some(net::ipproto::TCP))?;
-    if speaks_first {
-        // The kernel returns to quick acknowledgements by itself once the handshake is through.
-        let _ = sockopt::set_tcp_quickack(&fd, false);
-    }
     match net::connect(&fd, &address) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(Socket::connecting(fd)),
         Err(error) => Err(error),
