@@ -14,6 +14,7 @@ use sextant_model::EnvironmentId;
 use url::Url;
 
 use super::fill;
+use crate::bench::figures::Figures;
 use crate::{
     command::run_with_file,
     control_plane::PLATFORM_DOMAIN,
@@ -87,6 +88,12 @@ pub struct Connections {
     pub(super) times: Vec<Duration>,
     /// What the edge computed for all of them.
     pub(super) cpu: Duration,
+}
+
+impl Connections {
+    pub(super) fn median(&self) -> Duration {
+        Figures::new(self.times.clone()).percentile(50)
+    }
 }
 
 impl Probe {
