@@ -84,6 +84,8 @@ pub struct BackendLease {
     backend: Arc<Backend>,
     /// It decides whether an ejection ends.
     trial: bool,
+    /// It stands for a connection.
+    counts: bool,
 }
 
 /// How long the one connection that tries an ejected backend may take before another may.
@@ -151,7 +153,7 @@ impl Backend {
 
     fn lease(self: &Arc<Self>, trial: bool) -> BackendLease {
         self.connections.fetch_add(1, Relaxed);
-        BackendLease { backend: Arc::clone(self), trial }
+        BackendLease { backend: Arc::clone(self), trial, counts: true }
     }
 
     fn eject(&self, now: Moment, ejection: &Ejection) {
@@ -172,6 +174,13 @@ impl BackendLease {
     /// Whose connection it is.
     pub fn backend(&self) -> &Arc<Backend> {
         &self.backend
+    }
+
+    /// The connection to the backend is over, though its client still has to hear of it.
+    pub fn end(&mut self) {
+        if std::mem::take(&mut self.counts) {
+            self.backend.connections.fetch_sub(1, Relaxed);
+        }
     }
 
     /// The connection was made.
@@ -204,7 +213,7 @@ impl BackendLease {
 
 impl Drop for BackendLease {
     fn drop(&mut self) {
-        self.backend.connections.fetch_sub(1, Relaxed);
+        self.end();
     }
 }
 

@@ -81,6 +81,7 @@ impl Sockets {
         // What could not be opened beside the other process can be now.
         for failure in self.failed.values_mut() {
             failure.again_at = now;
+            failure.pause = FIRST_PAUSE;
         }
     }
 

@@ -395,6 +395,8 @@ impl Edge {
             );
             return;
         }
+        // It may open a socket, which the next process needs too.
+        self.publisher.share(true);
         let copies: io::Result<Vec<OwnedFd>> = self
             .publisher
             .descriptors()
@@ -404,11 +406,13 @@ impl Edge {
         match copies {
             Ok(sockets) => {
                 tracing::info!("starting the next process");
-                self.publisher.share(true);
                 let upgrader = self.upgrader.clone();
                 self.upgrade = Some(tokio::spawn(async move { upgrader.start(sockets).await }));
             }
-            Err(error) => tracing::error!(%error, "no upgrade: the sockets cannot be shared"),
+            Err(error) => {
+                tracing::error!(%error, "no upgrade: the sockets cannot be shared");
+                self.publisher.share(false);
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use rustix::{
     event::epoll::{self, EventFlags},
     fd::{AsRawFd, OwnedFd},
-    io::{Errno, Result},
+    io::{Errno, Result, fcntl_dupfd_cloexec},
 };
 use sextant_model::Prefix;
 
@@ -17,8 +17,8 @@ const LARGEST_BATCH: u32 = 32;
 /// After so many a worker stands at the end of the queue of those who wait for the next. The kernel
 /// asks them in the order of their coming, and on a quiet edge the first is always free.
 const TURN: u32 = 16;
-/// Descriptors that accepting leaves to everything else.
-const SPARE_DESCRIPTORS: usize = 64;
+/// Descriptors that accepting leaves to everything else, such as what other workers accept meanwhile.
+const SPARE_DESCRIPTORS: usize = 128;
 /// Most connections that are accepted from a socket that is let go.
 const LARGEST_REST: u32 = 4096;
 /// Pauses when the system has no descriptor or memory left, doubled each time in a row.
@@ -53,6 +53,8 @@ struct Accepting {
     batch: u32,
     /// Accepted since the worker came to the end of the queue.
     turn: u32,
+    /// The last connection got a descriptor that others will need.
+    is_full: bool,
     pause: Duration,
     /// It is not watched before then.
     paused_until: Option<Moment>,
@@ -112,6 +114,7 @@ impl Acceptor {
             place,
             batch: 1,
             turn: 0,
+            is_full: false,
             pause: FIRST_PAUSE,
             paused_until: None,
         };
@@ -138,7 +141,12 @@ impl Acceptor {
             return Batch::Watched;
         };
         let before = accepted.len();
-        let ended = accept_batch(accepting, ceiling, accepted);
+        let ended = if accepting.is_full && !has_room(&accepting.socket, ceiling) {
+            Err(Errno::MFILE)
+        } else {
+            accept_batch(accepting, ceiling, accepted)
+        };
+        accepting.is_full = ended == Err(Errno::MFILE);
         let count = u32::try_from(accepted.len() - before).unwrap_or(u32::MAX);
         match ended {
             Ok(()) => accepting.batch = (accepting.batch + 1).min(LARGEST_BATCH),
@@ -218,6 +226,12 @@ fn accept_batch(accepting: &Accepting, ceiling: usize, accepted: &mut Vec<Accept
         }
     }
     Ok(())
+}
+
+/// Whether the lowest descriptor that is free lies below `ceiling`.
+fn has_room(any: &OwnedFd, ceiling: usize) -> bool {
+    fcntl_dupfd_cloexec(any, 0)
+        .is_ok_and(|free| usize::try_from(free.as_raw_fd()).is_ok_and(|number| number < ceiling))
 }
 
 /// The descriptor from which on a connection could not get the one for its backend: so many may

@@ -120,8 +120,12 @@ pub fn linger(
     outcome: Outcome,
 ) -> Next {
     connection.backend = None;
-    connection.lease = None;
-    context.wheel.set(key.index, context.now + context.settings.half_close_timeout);
+    if let Some(lease) = &mut connection.lease {
+        lease.end();
+    }
+    let deadline = context.now + context.settings.half_close_timeout;
+    let deadline = connection.cut_at.map_or(deadline, |cut_at| cut_at.min(deadline));
+    context.wheel.set(key.index, deadline);
     connection.stage = Stage::Farewell { outcome, discardable: usize::MAX };
     resume(connection, context)
 }

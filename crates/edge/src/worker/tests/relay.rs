@@ -194,7 +194,8 @@ fn a_complete_answer_arrives_although_the_backend_resets_afterwards() {
     client.write_all(b"and more").expect("taken, too");
     assert_same(&read_all(&mut client), &answer);
     drop(client);
-    assert_eq!(edge.only_record().outcome, Outcome::BackendReset);
+    let record = edge.only_record();
+    assert_eq!((record.outcome, record.backend), (Outcome::BackendReset, Some(address)));
 }
 
 #[test]
