@@ -135,7 +135,7 @@ pub enum SuspiciousShrink {
     },
     /// Most workloads of the node.
     #[error(
-        "the snapshot drops {vanished} of {current} workloads of this node without naming them as released; keeping the last good state"
+        "the snapshot drops {vanished} of {current} workloads of this node without naming them as released; keeping the last good state. If it is right, stop the agent, remove its state.json and start it again"
     )]
     Workloads {
         /// Workloads that would vanish.
@@ -210,14 +210,20 @@ impl Membership {
         })
     }
 
-    /// Refuses `next` if most members vanish in it without having departed, or most workloads
-    /// without having been released (a map that failed to load must never wipe the network).
+    /// Refuses `next` if most members vanish in it without having departed (a map that failed to load
+    /// must never wipe the network).
     pub fn check_shrink(&self, next: &Self) -> Result<(), SuspiciousShrink> {
         let gone = |id: &&NodeId| !next.members.contains_key(id) && !next.departed.contains(id);
         let (vanished, current) = (self.members.keys().filter(gone).count(), self.members.len());
         if vanished * 2 > current {
             return Err(SuspiciousShrink::Members { vanished, current });
         }
+        Ok(())
+    }
+
+    /// Refuses `next`, which is of the same log, if most workloads vanish in it without having been
+    /// released. Another log, restored from a backup, may never have known them.
+    pub fn check_workloads(&self, next: &Self) -> Result<(), SuspiciousShrink> {
         let gone =
             |id: &&WorkloadId| !next.workloads.contains_key(id) && !next.released.contains(id);
         let (vanished, current) =
@@ -381,11 +387,11 @@ pub(crate) mod tests {
         let workload = |n: u8| (WorkloadId(Uuid::from_u128(n.into())), Ipv6Addr::from([n; 16]));
         let (mut current, mut empty) = (mesh([1, 2]), mesh([1, 2]));
         current.workloads = [1, 2, 3].map(workload).into();
-        let error = current.check_shrink(&empty).expect_err("suspicious");
+        let error = current.check_workloads(&empty).expect_err("suspicious");
         assert_eq!(error, SuspiciousShrink::Workloads { vanished: 3, current: 3 });
         empty.released = [1, 2].map(|n| workload(n).0).into();
-        assert!(current.check_shrink(&empty).is_ok());
-        assert!(empty.check_shrink(&mesh([1, 2])).is_ok(), "there were none");
+        assert!(current.check_workloads(&empty).is_ok());
+        assert!(empty.check_workloads(&mesh([1, 2])).is_ok(), "there were none");
     }
 
     proptest! {

@@ -99,10 +99,14 @@ impl View {
                 "the snapshot does not know this node, neither as a member nor as departed";
             return Taken::Unbelievable(reason.into());
         }
-        if let Some(current) = &self.current
-            && let Err(shrink) = current.membership.check_shrink(&membership)
-        {
-            return Taken::Unbelievable(shrink.to_string());
+        if let Some(current) = &self.current {
+            let mut believed = current.membership.check_shrink(&membership);
+            if current.cursor.epoch == cursor.epoch {
+                believed = believed.and_then(|()| current.membership.check_workloads(&membership));
+            }
+            if let Err(shrink) = believed {
+                return Taken::Unbelievable(shrink.to_string());
+            }
         }
         self.current = Some(SavedState { cursor, membership });
         self.membership_changed()

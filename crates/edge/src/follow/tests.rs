@@ -1,5 +1,9 @@
 use sextant_api::{follow::Item, frame::SnapshotState};
-use sextant_model::{Cursor, Epoch, NetworkId, RouteId, routing::desired::RoutingSnapshot};
+use sextant_model::{
+    Cursor, Epoch, NetworkId, RouteId, WorkloadId,
+    event::WorkloadHealth,
+    routing::desired::{DesiredWorkload, RoutingSnapshot},
+};
 use uuid::Uuid;
 
 use super::{key, load, view::*};
@@ -40,6 +44,29 @@ fn what_would_take_most_routes_away_unsaid_is_refused() {
     let mut meant = snapshot(Vec::new());
     meant.deleted = [1, 2].map(|number| RouteId(Uuid::from_u128(number))).into();
     assert_eq!(view.take(whole(4, meant)), Taken::Replaced);
+}
+
+#[test]
+fn workloads_may_be_missing_in_another_log_and_not_in_the_same() {
+    let mut with_one = snapshot(vec![route(1, "a.example")]);
+    let without = with_one.clone();
+    with_one.workloads.push(DesiredWorkload {
+        workload_id: WorkloadId(Uuid::from_u128(5)),
+        environment_id: without.routes[0].environment_id,
+        process_type: without.routes[0].backend_process_type.clone(),
+        address: std::net::Ipv6Addr::LOCALHOST,
+        health: WorkloadHealth::Healthy,
+    });
+    let mut view = View::new(None);
+    view.take(whole(3, with_one));
+    let Taken::Unbelievable(reason) = view.take(whole(4, without.clone())) else {
+        panic!("believed")
+    };
+    assert!(reason.contains("state_dir"), "{reason}");
+    // A backup was restored that does not know what was deployed after it.
+    let restored = Cursor { epoch: Epoch(Uuid::from_u128(8)), event_id: 4 };
+    let state = SnapshotState::Routing { routing: without };
+    assert_eq!(view.take(Item::Snapshot { cursor: restored, state }), Taken::Replaced);
 }
 
 #[test]

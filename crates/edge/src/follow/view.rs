@@ -83,7 +83,11 @@ impl View {
                     "the snapshot is of network {other}, not {expected}; if the node was enrolled anew, empty control_plane.state_dir"
                 ));
             }
-            if let Err(shrink) = current.routing.check_shrink(&snapshot) {
+            let mut believed = current.routing.check_shrink(&snapshot);
+            if current.cursor.epoch == cursor.epoch {
+                believed = believed.and_then(|()| current.routing.check_workloads(&snapshot));
+            }
+            if let Err(shrink) = believed {
                 return Taken::Unbelievable(shrink.to_string());
             }
         }

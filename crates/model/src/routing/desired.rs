@@ -90,7 +90,7 @@ pub enum SuspiciousRouting {
     },
     /// Most workloads, and nothing in their place.
     #[error(
-        "the snapshot drops {vanished} of {current} workloads without naming them as withdrawn or others in their place; keeping the last good state"
+        "the snapshot drops {vanished} of {current} workloads without naming them as withdrawn or others in their place; keeping the last good state. If it is right, stop the edge, empty control_plane.state_dir and start it again"
     )]
     Workloads {
         /// Workloads that would vanish.
@@ -285,9 +285,7 @@ impl Routing {
             .collect()
     }
 
-    /// Refuses a successor that would take most routes away without naming them as deleted, or most
-    /// workloads without naming them as withdrawn. Workloads in whose place are others count as
-    /// withdrawn: an edge may have slept through more deploys than a snapshot names.
+    /// Refuses a successor that would take most routes away without naming them as deleted.
     pub fn check_shrink(&self, next: &RoutingSnapshot) -> Result<(), SuspiciousRouting> {
         let kept: BTreeSet<RouteId> = next.routes.iter().map(|route| route.route_id).collect();
         let gone = |id: &&RouteId| !kept.contains(id) && !next.deleted.contains(id);
@@ -295,6 +293,14 @@ impl Routing {
         if vanished * 2 > current {
             return Err(SuspiciousRouting::Routes { vanished, current });
         }
+        Ok(())
+    }
+
+    /// Refuses a successor of the same log that would take most workloads away without naming them as
+    /// withdrawn. Workloads in whose place are others count as withdrawn: an edge may have slept
+    /// through more deploys than a snapshot names. Another log, restored from a backup, may never have
+    /// known them.
+    pub fn check_workloads(&self, next: &RoutingSnapshot) -> Result<(), SuspiciousRouting> {
         let run: BTreeSet<Service> = next.workloads.iter().map(DesiredWorkload::service).collect();
         let gone = |workload: &&DesiredWorkload| {
             !next.withdrawn.contains(&workload.workload_id) && !run.contains(&workload.service())

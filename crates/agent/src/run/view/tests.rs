@@ -1,5 +1,5 @@
 use sextant_model::{
-    ActorId, AggregateKind, DnsLabel, Event, EventBody, NetworkId, Timestamp,
+    ActorId, AggregateKind, DnsLabel, Epoch, Event, EventBody, NetworkId, Timestamp, WorkloadId,
     event::{NetworkRenamed, NodeWithdrawn},
 };
 use uuid::Uuid;
@@ -102,4 +102,21 @@ fn a_snapshot_replaces_what_was_known_or_lost() {
     assert!(matches!(lost.take(Item::Bookmark { cursor: cursor(1) }), Taken::Unbelievable(_)));
     assert_eq!(lost.take(snapshot(mesh([1]))), Taken::Changed);
     assert_eq!(lost.cursor(), Some(cursor(20)));
+}
+
+#[test]
+fn workloads_may_be_missing_in_another_log_and_not_in_the_same() {
+    let of = |epoch: Option<Epoch>| {
+        let mut view = view([1, 2]);
+        let current = view.current.as_mut().expect("state");
+        let id = WorkloadId(Uuid::from_u128(5));
+        current.membership.workloads.insert(id, std::net::Ipv6Addr::LOCALHOST);
+        let at = Cursor { epoch: epoch.unwrap_or(cursor(20).epoch), ..cursor(20) };
+        let state = SnapshotState::Membership { membership: mesh([1, 2]) };
+        view.take(Item::Snapshot { cursor: at, state })
+    };
+    let Taken::Unbelievable(reason) = of(None) else { panic!("believed") };
+    assert!(reason.contains("state.json"), "{reason}");
+    // A backup was restored that does not know what was deployed after it.
+    assert_eq!(of(Some(Epoch(Uuid::from_u128(99)))), Taken::Changed);
 }

@@ -207,9 +207,9 @@ fn a_snapshot_that_lost_its_workloads_is_refused_and_one_after_many_deploys_is_n
         }
     };
     let lost = |vanished| Err(SuspiciousRouting::Workloads { vanished, current: 3 });
-    assert_eq!(routing.check_shrink(&with(&[], &[])), lost(3));
-    assert_eq!(routing.check_shrink(&with(&[(20, 1)], &[])), lost(2));
-    assert_eq!(routing.check_shrink(&with(&[], &[20])), lost(2));
+    assert_eq!(routing.check_workloads(&with(&[], &[])), lost(3));
+    assert_eq!(routing.check_workloads(&with(&[(20, 1)], &[])), lost(2));
+    assert_eq!(routing.check_workloads(&with(&[], &[20])), lost(2));
     for next in [
         with(&[], &[20, 21, 22]),
         with(&[(20, 1)], &[21]),
@@ -217,7 +217,7 @@ fn a_snapshot_that_lost_its_workloads_is_refused_and_one_after_many_deploys_is_n
         // Others in their place, and nobody knows their names any more.
         with(&[(30, 1), (31, 2), (32, 3)], &[]),
     ] {
-        assert_eq!(routing.check_shrink(&next), Ok(()), "{next:?}");
+        assert_eq!(routing.check_workloads(&next), Ok(()), "{next:?}");
     }
 }
 
