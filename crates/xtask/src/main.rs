@@ -1,5 +1,6 @@
 //! Developer commands, run as `cargo xtask COMMAND`.
 
+mod audit;
 mod fuzz_api;
 mod generate;
 mod lint;
@@ -56,6 +57,12 @@ enum Action {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Check licences, sources, duplicates and published advisories of all dependencies
+    Audit {
+        /// Go on without the advisories if their database cannot be fetched
+        #[arg(long)]
+        if_reachable: bool,
+    },
     /// Write the checked-in files that follow from the code: .sqlx and docs/openapi.json
     Generate {
         /// Write nothing; fail if a file would change
@@ -105,6 +112,7 @@ fn dispatch(action: Action) -> anyhow::Result<()> {
         Action::Test { arguments } => test::test(&arguments),
         Action::Bench { subject, arguments } => bench(subject, &arguments),
         Action::FuzzApi { arguments } => fuzz_api::fuzz_api(&arguments),
+        Action::Audit { if_reachable } => audit::audit(if_reachable),
         Action::Generate { check } => generate::generate(check),
         Action::Lint => lint::lint(),
         Action::DescribeQueries { output } => generate::describe_queries(&output),
