@@ -4,9 +4,11 @@ mod audit;
 mod fuzz_api;
 mod generate;
 mod lint;
+mod nix;
 mod setup;
 mod shell;
 mod test;
+mod tool;
 
 use std::{
     ffi::OsString,
@@ -69,6 +71,8 @@ enum Action {
         #[arg(long)]
         check: bool,
     },
+    /// Check the flake: format, unused code, lock, and that its outputs evaluate
+    Nix,
     /// Check the rules of the house that no compiler knows
     Lint,
     /// Describe the queries against the database of a scratch server
@@ -114,6 +118,7 @@ fn dispatch(action: Action) -> anyhow::Result<()> {
         Action::FuzzApi { arguments } => fuzz_api::fuzz_api(&arguments),
         Action::Audit { if_reachable } => audit::audit(if_reachable),
         Action::Generate { check } => generate::generate(check),
+        Action::Nix => nix::nix(),
         Action::Lint => lint::lint(),
         Action::DescribeQueries { output } => generate::describe_queries(&output),
     }

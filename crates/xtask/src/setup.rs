@@ -80,6 +80,14 @@ pub fn setup() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Installs Debian packages that only one command needs. Needs root.
+pub fn install_packages(packages: &[&str]) -> anyhow::Result<()> {
+    if !Path::new("/etc/debian_version").exists() || !is_root()? {
+        bail!("these Debian packages are missing: {}; install them", packages.join(" "));
+    }
+    install(&packages.iter().copied().collect())
+}
+
 fn missing() -> BTreeSet<&'static str> {
     NEEDED.iter().filter(|(proof, _)| !proof.holds()).map(|(_, package)| *package).collect()
 }
