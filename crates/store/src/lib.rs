@@ -18,9 +18,11 @@ pub mod placements;
 pub mod projection;
 pub mod read;
 pub mod report;
+mod role;
 pub mod settle;
 mod unit;
 
 pub use connect::{ConnectOptions, Store, WakeUp};
 pub use error::StoreError;
+pub use role::{LoginStanding, PreparedRole};
 pub use unit::{FirstEvent, Loaded, Unit};
