@@ -9,6 +9,7 @@ pub mod address;
 pub mod aggregate;
 pub mod cursor;
 pub mod event;
+pub mod health;
 pub mod hostname;
 pub mod id;
 pub mod ipam;
