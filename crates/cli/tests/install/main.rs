@@ -4,6 +4,7 @@
 //! and scp are the two programs that cannot work there, and have short replacements beside it.
 
 use std::{
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -30,7 +31,7 @@ fn blocks(page: &str) -> Vec<(String, String)> {
 fn whoever_follows_the_page_gets_a_platform_that_serves() {
     if !is_root() {
         // Daemons of several users need more users than a user namespace has.
-        println!("not run: it needs root");
+        note("not run: it needs root");
         return;
     }
     let page = std::fs::read_to_string(repository().join("docs/install.md")).expect("the page");
@@ -83,7 +84,7 @@ fn systemd_understands_the_units() {
             assert!(output.status.success() && said.is_empty(), "{said}");
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            println!("not verified: there is no systemd here");
+            note("not verified: there is no systemd here");
         }
         Err(error) => panic!("{error}"),
     }
@@ -97,6 +98,10 @@ fn the_pages_show_the_settings_that_the_units_have() {
     for file in ["control.toml", "agent.toml", "edge.toml"] {
         assert!(page.contains(&format!("/etc/sextant/{file}")), "{file}");
     }
+}
+
+fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn is_root() -> bool {
