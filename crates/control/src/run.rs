@@ -42,10 +42,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let hostnames = HostnameRules::from(&config.hostnames);
     let drain = Duration::from_secs(config.workloads.drain_seconds);
     let names = config.tls.names;
-    let replica = Replica::start(store, ca, names, hostnames, drain, listeners, stop.clone())?;
-    for address in &replica.addresses {
-        tracing::info!(%address, "listening");
+    // Said first: whoever reads "ready" in the log may connect.
+    for listener in &listeners {
+        tracing::info!(address = %listener.local_addr()?, "listening");
     }
+    let replica = Replica::start(store, ca, names, hostnames, drain, listeners, stop.clone())?;
     let watchdog = tokio::spawn(readiness::feed_watchdog(|| true, stop));
     // A replica may start before its database, and serves 503 until it is there.
     readiness::ready("waiting for the database");
@@ -67,7 +68,7 @@ async fn announce_ready(app: App, stop: CancellationToken) {
         tracing::error!(%error, "the replica has a wrong CA");
     }
     readiness::ready("serving");
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    tracing::info!(version = sextant_daemon::VERSION, "ready");
 }
 
 /// A running replica.

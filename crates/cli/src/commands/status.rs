@@ -36,7 +36,7 @@ pub const ABOUT: &str = "\
 )]
 pub struct StatusArgs {
     /// Look again every two seconds, until Ctrl-C
-    #[arg(long)]
+    #[arg(short, long)]
     pub watch: bool,
 }
 

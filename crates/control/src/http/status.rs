@@ -51,7 +51,7 @@ pub async fn status(
         projections: app.store.projections().await?,
         nodes,
         now,
-        version: env!("CARGO_PKG_VERSION").into(),
+        version: sextant_daemon::VERSION.into(),
     }))
 }
 
