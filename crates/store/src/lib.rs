@@ -18,6 +18,7 @@ pub mod placements;
 pub mod projection;
 pub mod read;
 pub mod report;
+mod session;
 pub mod settle;
 mod unit;
 

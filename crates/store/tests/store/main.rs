@@ -4,7 +4,9 @@ mod allocation;
 mod claims;
 mod event_log;
 mod ingress;
+mod lives;
 mod projections;
+mod sessions;
 mod tenancy;
 
 use std::net::{Ipv6Addr, SocketAddr};
