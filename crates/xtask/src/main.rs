@@ -3,6 +3,7 @@
 mod fuzz_api;
 mod generate;
 mod lint;
+mod previous;
 mod setup;
 mod shell;
 mod test;
@@ -64,6 +65,8 @@ enum Action {
     },
     /// Check the rules of the house that no compiler knows
     Lint,
+    /// Build the daemons of the last version that has landed, for the tests that run both
+    Previous,
     /// Describe the queries against the database of a scratch server
     #[command(hide = true)]
     DescribeQueries {
@@ -107,6 +110,7 @@ fn dispatch(action: Action) -> anyhow::Result<()> {
         Action::FuzzApi { arguments } => fuzz_api::fuzz_api(&arguments),
         Action::Generate { check } => generate::generate(check),
         Action::Lint => lint::lint(),
+        Action::Previous => previous::build(),
         Action::DescribeQueries { output } => generate::describe_queries(&output),
     }
 }
