@@ -19,6 +19,7 @@ pub mod projection;
 pub mod read;
 pub mod report;
 mod role;
+mod session;
 pub mod settle;
 mod unit;
 

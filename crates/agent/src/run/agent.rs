@@ -85,7 +85,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<Exit, RunError
     let saved = view.cursor();
     let applied = saved.filter(|_| pass.complete);
     let mut agent = Agent {
-        stream: Some(Stream::open(&client, saved)),
+        stream: Some(Stream::open(&client, resume_after(&view))),
         reporter: Reporter::start(client.clone()),
         background: Background::new(),
         client,
@@ -276,7 +276,7 @@ impl Agent {
             Due::Endpoint => self.check_endpoint(),
             Due::Resume => {
                 if self.stream.is_none() {
-                    self.stream = Some(Stream::open(&self.client, self.view.cursor()));
+                    self.stream = Some(Stream::open(&self.client, resume_after(&self.view)));
                 }
             }
         }
@@ -357,6 +357,9 @@ impl Agent {
             self.probe.as_ref().map(ProbeHandle::rtts).unwrap_or_default();
         let mut problems = self.pass.problems.clone();
         problems.extend(self.other_problem.clone());
+        if let Some(skipped) = &state.membership.skipped {
+            problems.push(skipped.to_string());
+        }
         if self.probe.is_none() {
             problems.push("round trips cannot be measured; the agent needs CAP_NET_RAW".into());
         }
@@ -389,6 +392,13 @@ async fn next(stream: &mut Option<Stream>) -> Option<Item> {
         Some(stream) => stream.items.recv().await,
         None => std::future::pending().await,
     }
+}
+
+/// Where the stream goes on. A state from which events were left out is not complete: this version
+/// may be the one that can read them, so it takes a snapshot.
+fn resume_after(view: &View) -> Option<Cursor> {
+    let state = view.current()?;
+    state.membership.skipped.is_none().then_some(state.cursor)
 }
 
 /// Chooses when to look again.
