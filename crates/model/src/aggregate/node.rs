@@ -113,16 +113,18 @@ impl NodeState {
     }
 }
 
-/// Peers reach a node at a unicast IPv6 address of the underlay.
+/// Peers reach a node at a unicast IPv6 address of the underlay: global or unique local, and not one
+/// that stands for an IPv4 address. Documentation addresses (RFC 3849) are for labs.
 pub fn check_endpoint(endpoint: SocketAddr) -> Result<(), Refusal> {
     let reachable = match endpoint.ip() {
         IpAddr::V4(_) => false,
         IpAddr::V6(address) => {
-            !(address.is_unspecified()
-                || address.is_loopback()
-                || address.is_multicast()
-                || address.is_unicast_link_local()
-                || address.to_ipv4_mapped().is_some())
+            let [first, second, ..] = address.segments();
+            // fc00::/7 (RFC 4193) and 2000::/3 (RFC 4291): what is left are loopback, mapped and
+            // compatible IPv4, NAT64 (RFC 6052, RFC 8215), link-local, site-local and multicast.
+            let unicast = first & 0xfe00 == 0xfc00 || first & 0xe000 == 0x2000;
+            // 6to4 (RFC 3056) and Teredo (RFC 4380) are IPv4 underneath.
+            unicast && first != 0x2002 && (first, second) != (0x2001, 0)
         }
     };
     if reachable && endpoint.port() != 0 {
@@ -216,6 +218,13 @@ pub(crate) mod tests {
             "[fe80::1]:51820",
             "[::ffff:192.0.2.1]:51820",
             "[2001:db8::1]:0",
+            "[64:ff9b::192.0.2.1]:51820",
+            "[64:ff9b:1::1]:51820",
+            "[::192.0.2.1]:51820",
+            "[2002:c000:201::1]:51820",
+            "[2001:0:c000:201::1]:51820",
+            "[fec0::1]:51820",
+            "[4000::1]:51820",
         ] {
             assert!(check_endpoint(bad.parse().expect(bad)).is_err(), "{bad}");
         }
