@@ -13,6 +13,7 @@ pub mod certificate;
 pub mod config;
 pub mod doctor;
 pub mod egress;
+pub mod endpoint;
 pub mod enrol;
 pub mod key;
 pub mod netlink;

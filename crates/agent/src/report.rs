@@ -68,6 +68,9 @@ pub fn build(material: &Material<'_>) -> NodeReport {
                 handshake_age_s: observed.and_then(|peer| Some(peer.handshake_age?.as_secs())),
                 rx_bytes: traffic.rx_bytes,
                 tx_bytes: traffic.tx_bytes,
+                endpoint: observed
+                    .and_then(|peer| peer.endpoint)
+                    .filter(|endpoint| *endpoint != member.endpoint),
                 rtt_us: material.rtts.get(&member.node_id).copied(),
             }
         })

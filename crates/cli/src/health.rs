@@ -86,6 +86,14 @@ pub fn events_behind(lag: i64) -> String {
     format!("{lag} event{} behind", if lag == 1 { "" } else { "s" })
 }
 
+/// Which machines run as the node, where there are several.
+pub fn duplicates(node: &NodeStatus) -> Option<String> {
+    let (first, others) = node.duplicates.split_first().filter(|(_, others)| !others.is_empty())?;
+    let machines = if others.len() == 1 { "two" } else { "several" };
+    let others = others.join(", ");
+    Some(format!("{machines} machines run as this node: {first} is served, {others} is refused"))
+}
+
 fn complaints(node: &NodeStatus) -> Vec<String> {
     if !is_active(node) {
         return Vec::new();
@@ -98,6 +106,10 @@ fn complaints(node: &NodeStatus) -> Vec<String> {
     }
     if let Some(lag) = node.lag.filter(|lag| *lag != 0) {
         complaints.push(events_behind(lag));
+    }
+    complaints.extend(duplicates(node));
+    if node.node.certificates_revoked {
+        complaints.push("its certificates are revoked".into());
     }
     complaints.extend(node.report.iter().flat_map(|report| report.problems.iter().cloned()));
     complaints
@@ -138,7 +150,8 @@ pub mod tests {
             endpoint: format!("[2001:db8::{id:x}]:51820").parse().expect("endpoint"),
             addresses: PeerAddresses::v6(format!("fd00:0:0:{id:x}::1").parse().expect("address")),
             prefix: format!("fd00:0:0:{id:x}::/64").parse().expect("prefix"),
-            certificate_not_after: Some(moment(20 * 3600)),
+            certificate_not_after: Some(moment(20 * 86_400)),
+            certificates_revoked: false,
             version: 1,
             enrolled_at: moment(-3600),
             enrolled_event_id: 1,
@@ -152,6 +165,7 @@ pub mod tests {
             let peers = (1..=count).filter(|peer| *peer != id).map(|peer| PeerReport {
                 node_id: NodeId(Uuid::from_u128(peer.into())),
                 handshake_age_s: Some(60),
+                endpoint: None,
                 rx_bytes: 1,
                 tx_bytes: 1,
                 rtt_us: Some(500 + u32::from(peer)),
@@ -163,6 +177,8 @@ pub mod tests {
                 last_contact_at: Some(moment(-3)),
                 contact_age_s: Some(3),
                 clock_skew_ms: Some(12),
+                duplicates: Vec::new(),
+                waits_for: Vec::new(),
                 report: Some(NodeReport {
                     revision: Cursor { epoch, event_id: 9 },
                     agent_version: "0.1.0".into(),

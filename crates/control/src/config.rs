@@ -20,6 +20,9 @@ pub struct Config {
     /// Who may use which hostnames.
     #[serde(default)]
     pub hostnames: HostnameConfig,
+    /// How nodes go.
+    #[serde(default)]
+    pub nodes: NodeConfig,
     /// How workloads go.
     #[serde(default)]
     pub workloads: WorkloadConfig,
@@ -92,6 +95,26 @@ impl Default for HostnameConfig {
     }
 }
 
+/// Section `[nodes]`: the same on every replica.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// A node that has not reported for so many days is not waited for when another one leaves; 0 waits
+    /// for every node.
+    #[serde(default = "a_week")]
+    pub silent_days: u64,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self { silent_days: a_week() }
+    }
+}
+
+fn a_week() -> u64 {
+    7
+}
+
 /// Section `[workloads]`: the same on every replica.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -146,7 +169,7 @@ impl DatabaseConfig {
     pub fn resolve(&self) -> Result<String, DatabaseUrlError> {
         let url = match (&self.url, &self.url_file) {
             (Some(url), None) => url.clone(),
-            (None, Some(file)) => sextant_daemon::private_file::read(file)?.trim().to_owned(),
+            (None, Some(file)) => sextant_daemon::private_file::read_secret(file)?.trim().to_owned(),
             _ => return Err(DatabaseUrlError::ExactlyOne),
         };
         let postgres =

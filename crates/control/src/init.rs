@@ -71,7 +71,7 @@ pub async fn init_with(
 
     if admin_token_file.exists() {
         let shown = admin_token_file.display();
-        if private_file::read(admin_token_file)?.trim().parse::<ApiToken>().is_err() {
+        if private_file::read_secret(admin_token_file)?.trim().parse::<ApiToken>().is_err() {
             bail!(
                 "\"{shown}\" is there already and holds no API token; remove it and run this again"
             );

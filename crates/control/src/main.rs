@@ -105,7 +105,9 @@ impl Owner {
                 "--owner-url holds a password, which others can see; put the URL into a file and give --owner-url-file"
             ),
             (Some(url), _) => Ok(with_user(url)),
-            (None, Some(file)) => Ok(with_user(sextant_daemon::private_file::read(file)?.trim())),
+            (None, Some(file)) => {
+                Ok(with_user(sextant_daemon::private_file::read_secret(file)?.trim()))
+            }
             (None, None) => anyhow::bail!("give --owner-url or --owner-url-file"),
         }
     }
@@ -183,6 +185,7 @@ fn load(file: &ConfigFile) -> anyhow::Result<Config> {
     let path = sextant_daemon::config::given_or_default(file.config.as_deref(), "control.toml")?;
     let config: Config = sextant_daemon::config::load(&path, "SEXTANT_CONTROL_")?;
     sextant_daemon::logging::init(&config.log)?;
+    sextant_daemon::memory::keep_private();
     Ok(config)
 }
 

@@ -48,7 +48,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     for listener in &listeners {
         tracing::info!(address = %listener.local_addr()?, "listening");
     }
-    let replica = Replica::start(store, ca, names, hostnames, drain, listeners, stop.clone())?;
+    let silent = match config.nodes.silent_days {
+        0 => housekeeping::NEVER,
+        days => Duration::from_hours(24 * days),
+    };
+    let settings = Settings { names, hostnames, drain, silent };
+    let replica = Replica::start(store, ca, settings, listeners, stop.clone())?;
     let tail = replica.tail.clone();
     let alive = move || tail.progress().turns(std::time::Instant::now());
     let watchdog = tokio::spawn(readiness::feed_watchdog(alive, stop));
@@ -92,6 +97,19 @@ async fn announce_ready(app: App, stop: CancellationToken) {
     }
 }
 
+/// How a replica is to be.
+#[derive(Debug)]
+pub struct Settings {
+    /// Names and addresses under which clients reach it.
+    pub names: Vec<String>,
+    /// Which hostnames need a proof.
+    pub hostnames: HostnameRules,
+    /// How long a withdrawn workload keeps its address.
+    pub drain: Duration,
+    /// A node that has not reported for so long is not waited for when another one leaves.
+    pub silent: Duration,
+}
+
 /// A running replica.
 #[derive(Debug)]
 pub struct Replica {
@@ -110,12 +128,11 @@ impl Replica {
     pub fn start(
         store: Store,
         ca: Ca,
-        names: Vec<String>,
-        hostnames: HostnameRules,
-        drain: Duration,
+        settings: Settings,
         listeners: Vec<TcpListener>,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
+        let Settings { names, hostnames, drain, silent } = settings;
         let (appender, appending) = appender();
         let tail = Tail::default();
         let app = App::new(Parts {
@@ -123,6 +140,7 @@ impl Replica {
             ca,
             hostnames,
             drain,
+            silent,
             appender,
             tail: tail.clone(),
             ca_check: CaCheck::default(),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use figment::{
     Figment,
+    error::Kind,
     providers::{Env, Format, Toml},
 };
 use serde::de::DeserializeOwned;
@@ -70,9 +71,30 @@ fn extract<T: DeserializeOwned>(
     env_prefix: &str,
 ) -> Result<T, ConfigError> {
     base.merge(Env::prefixed(env_prefix).split("__")).extract().map_err(|errors| {
-        let reasons: Vec<String> = errors.into_iter().map(|error| error.to_string()).collect();
+        let reasons: Vec<String> = errors.into_iter().map(|error| described(&error)).collect();
         ConfigError::Invalid { path: path.to_owned(), reasons: reasons.join("; ") }
     })
+}
+
+/// The mistake by the key that the file has, not by the library's words for it.
+fn described(error: &figment::Error) -> String {
+    let key = error.path.join(".");
+    let from_environment =
+        error.metadata.as_ref().is_some_and(|metadata| metadata.name.contains("environment"));
+    let origin = if from_environment { " (from the environment)" } else { "" };
+    match &error.kind {
+        Kind::UnknownField(_, known) if known.is_empty() => {
+            format!("unknown key \"{key}\"{origin}; there are none")
+        }
+        Kind::UnknownField(_, known) => {
+            let known = known.join(", ");
+            format!("unknown key \"{key}\"{origin}; known are: {known}")
+        }
+        Kind::MissingField(field) if key.is_empty() => format!("\"{field}\" is missing"),
+        Kind::MissingField(field) => format!("\"{key}.{field}\" is missing"),
+        kind if key.is_empty() => format!("{kind}{origin}"),
+        kind => format!("\"{key}\"{origin}: {kind}"),
+    }
 }
 
 #[cfg(test)]
@@ -107,6 +129,25 @@ mod tests {
         assert_eq!(given_or_in(Some(nowhere), there).expect("given"), nowhere);
         let error = given_or_in(None, nowhere).expect_err("neither").to_string();
         assert!(error.contains("--config FILE") && error.contains("agent.toml"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_as_it_stands_in_the_file() {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "read by nobody")]
+        struct Nested {
+            part: Sample,
+        }
+        let text = "[part]\nname = \"a\"\nport = 7\nnmae = \"b\"";
+        let file = tempfile::NamedTempFile::new().expect("file");
+        std::fs::write(file.path(), text).expect("written");
+        let error = load::<Nested>(file.path(), "SEXTANT_CONFIG_TEST_").expect_err("unknown");
+        let text = error.to_string();
+        assert!(text.contains("unknown key \"part.nmae\"; known are: name, port"), "{text}");
+        assert!(!text.contains("default"), "{text}");
+        let missing = load_text("name = \"a\"").expect_err("missing").to_string();
+        assert!(missing.contains("\"port\" is missing"), "{missing}");
     }
 
     #[test]

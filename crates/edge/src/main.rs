@@ -33,6 +33,7 @@ fn start(args: &Args) -> anyhow::Result<ExitCode> {
         return check(&config);
     }
     sextant_daemon::logging::init(&config.log)?;
+    sextant_daemon::memory::keep_private();
     let startup = Startup::take()
         .map_err(|error| anyhow!("cannot tell how this process was started: {error}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -122,6 +122,7 @@ impl Lab {
             None => bind(url.port().unwrap_or_default())?,
         };
         let mut command = host.entry();
+        command.extend(self.clock_words(name)?);
         command.extend([program.into(), "run".into(), "--config".into(), OsString::from(config)]);
         let log = self.directory.log(name);
         let daemon = Daemon { command, log: Some(&log), listener: Some(listener.into()) };

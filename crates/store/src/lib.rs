@@ -12,6 +12,7 @@ pub mod claims;
 mod connect;
 mod error;
 pub mod idempotency;
+mod instances;
 pub mod ipam;
 pub mod log;
 pub mod placements;

@@ -3,17 +3,22 @@
 //! names a revision that a restart would forget.
 
 mod contact;
+mod duplicate;
+mod standing;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use sextant_api::{
     Client,
+    client::NamedTime,
     follow::{Item, follow},
 };
-use sextant_daemon::clock::Clock;
+use sextant_daemon::clock::{Clock, Entropy};
 use sextant_model::{Cursor, NodeId};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use super::{
     Exit, RunError,
@@ -40,10 +45,11 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 const FLUSH_PAUSE: Duration = Duration::from_secs(2);
 /// Before the stream is opened again after a refusal or a snapshot that cannot be believed.
 const RESUME_PAUSE: Duration = Duration::from_secs(30);
-const ENDPOINT_RETRY: Duration = Duration::from_secs(60);
 /// A loop that has not come round for so long hangs; it does so every ten seconds otherwise.
 const HANG_LIMIT: Duration = Duration::from_secs(60);
 const SHORTEST_BACKOFF: Duration = Duration::from_secs(1);
+/// Things that are left out because the rules forbid them, reported one by one.
+const FAULTS_REPORTED: usize = 8;
 /// Items that are taken in before the interface follows.
 const BURST: usize = 1024;
 
@@ -57,7 +63,7 @@ pub struct Parts {
     /// Who the node is.
     pub node: NodeIdentity,
     /// The TLS key, PEM.
-    pub client_key: String,
+    pub client_key: Zeroizing<String>,
     /// What it knows of its network.
     pub view: View,
     /// Its interface.
@@ -66,13 +72,16 @@ pub struct Parts {
     pub probe: Option<ProbeHandle>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
 }
 
 /// Runs until `stop` is cancelled or the node has left.
 pub async fn run(parts: Parts, stop: CancellationToken) -> Result<Exit, RunError> {
     let (mut timers, mut pass, mut backoff) =
         (Timers::default(), Pass::default(), SHORTEST_BACKOFF);
-    let Parts { config, folder, node, client_key, view, mut reconciler, probe, clock } = parts;
+    let Parts { config, folder, node, client_key, view, mut reconciler, probe, clock, entropy } =
+        parts;
     // The last good state first: it needs no control plane and no certificate.
     if let Some(state) = view.current() {
         pass = reconciler.pass(&state.membership, node.node_id).await;
@@ -81,7 +90,10 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<Exit, RunError
     }
     let certificate = folder.certificate()?;
     let validity = Validity::of(&certificate).ok();
-    let client = node_client(&config, &folder, certificate, &client_key)?;
+    let time = NamedTime::default();
+    let instance = entropy.id();
+    let client =
+        node_client(&config, &folder, certificate.clone(), &client_key, &time, instance)?;
     let saved = view.cursor();
     let applied = saved.filter(|_| pass.complete);
     let mut agent = Agent {
@@ -97,6 +109,10 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<Exit, RunError
         reconciler,
         probe,
         clock,
+        entropy,
+        time,
+        instance,
+        affairs: standing::Affairs::default(),
         validity,
         timers,
         pass,
@@ -104,10 +120,13 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<Exit, RunError
         saved,
         applied,
         other_problem: None,
+        endpoint_problem: None,
+        silenced: false,
         connected: true,
         ready: false,
         turn: 0,
     };
+    agent.publish_identity(&certificate);
     agent.after_pass();
     agent.timers.set(Due::Report, REPORT_INTERVAL);
     agent.timers.set(Due::Certificate, Duration::ZERO);
@@ -126,7 +145,7 @@ struct Agent {
     config: AgentConfig,
     folder: StateFolder,
     node: NodeIdentity,
-    client_key: String,
+    client_key: Zeroizing<String>,
     client: Client,
     stream: Option<Stream>,
     reporter: Reporter,
@@ -135,6 +154,12 @@ struct Agent {
     reconciler: Reconciler,
     probe: Option<ProbeHandle>,
     clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    /// The control plane's time, where the clock is wrong.
+    time: NamedTime,
+    /// Which process this is.
+    instance: Uuid,
+    affairs: standing::Affairs,
     validity: Option<Validity>,
     timers: Timers,
     /// The last pass over the interface.
@@ -146,6 +171,10 @@ struct Agent {
     applied: Option<Cursor>,
     /// What is wrong besides the interface.
     other_problem: Option<String>,
+    /// What is wrong with the endpoint.
+    endpoint_problem: Option<String>,
+    /// Whether another machine runs as this node: then this one keeps quiet.
+    silenced: bool,
     /// Whether the stream is up, or has not been tried yet.
     connected: bool,
     ready: bool,
@@ -172,6 +201,7 @@ struct Burst {
     advanced: bool,
     marked: bool,
     left: Option<String>,
+    duplicate: Option<String>,
 }
 
 impl Agent {
@@ -187,8 +217,10 @@ impl Agent {
                     }
                 }
                 answer = self.background.next() => {
-                    if let Some(answer) = answer {
-                        self.take_answer(answer)?;
+                    if let Some(answer) = answer
+                        && let Some(reason) = self.take_answer(answer)?
+                    {
+                        return self.leave(&reason).await;
                     }
                 }
                 () = self.timers.wait() => {
@@ -212,7 +244,9 @@ impl Agent {
         if burst.left.is_some() {
             return burst.left;
         }
-        if burst.changed {
+        if let Some(reason) = burst.duplicate {
+            self.fall_silent(reason).await;
+        } else if burst.changed {
             self.converge().await;
         } else if burst.advanced {
             self.commit();
@@ -223,14 +257,24 @@ impl Agent {
     }
 
     fn take_item(&mut self, item: Item, burst: &mut Burst) {
+        if standing::is_untimely(&item) {
+            self.suspect_time();
+        }
         match self.view.take(item) {
             Taken::Changed => burst.changed = true,
             Taken::Advanced => burst.advanced = true,
             Taken::Marked => burst.marked = true,
+            Taken::LeftOut(reason) => {
+                tracing::warn!(%reason, "what the control plane says is against the rules");
+                burst.advanced = true;
+            }
             Taken::Left(reason) => burst.left = Some(reason),
+            Taken::Duplicate(reason) => burst.duplicate = Some(reason),
             Taken::Connected(url) => {
                 tracing::info!(%url, "following the control plane");
                 self.connected = true;
+                self.trust_time();
+                self.speak_again();
                 self.other_problem = None;
                 self.report();
             }
@@ -267,12 +311,14 @@ impl Agent {
             Due::Reconcile => self.converge().await,
             Due::Report => {
                 self.measure().await;
+                self.watch_clock();
                 self.turn = self.turn.wrapping_add(1);
                 self.report();
                 self.timers.set(Due::Report, REPORT_INTERVAL);
             }
             Due::Flush => self.commit(),
             Due::Certificate => self.check_certificate(),
+            Due::Standing => self.ask_standing(),
             Due::Endpoint => self.check_endpoint(),
             Due::Resume => {
                 if self.stream.is_none() {
@@ -284,6 +330,9 @@ impl Agent {
 
     /// Makes the interface follow, then saves and acknowledges.
     async fn converge(&mut self) {
+        if self.silenced {
+            return;
+        }
         // Without a state there is nothing to make true, and the interface is left alone.
         let Some(state) = self.view.current() else { return };
         let pass = self.reconciler.pass(&state.membership, self.node.node_id).await;
@@ -343,6 +392,9 @@ impl Agent {
 
     /// Reads the interface for the next report; repairs nothing.
     async fn measure(&mut self) {
+        if self.silenced {
+            return;
+        }
         self.pass.observation = self.reconciler.observe().await.ok().flatten();
         if self.pass.observation.is_none() && self.pass.complete {
             self.timers.set(Due::Reconcile, Duration::ZERO);
@@ -350,6 +402,9 @@ impl Agent {
     }
 
     fn report(&mut self) {
+        if self.silenced {
+            return;
+        }
         let Some(state) = self.view.current() else { return };
         // Before anything is applied, the ack names the beginning of this life of the log.
         let nothing = Cursor { epoch: state.cursor.epoch, event_id: 0 };
@@ -360,6 +415,11 @@ impl Agent {
         if let Some(skipped) = &state.membership.skipped {
             problems.push(skipped.to_string());
         }
+        problems.extend(self.view.faults().take(FAULTS_REPORTED).map(ToString::to_string));
+        problems.extend(self.endpoint_problem.clone());
+        problems.extend(self.affairs.clock_problem.clone());
+        problems.extend(self.affairs.certificate_problem.clone());
+        problems.extend(self.affairs.edge_problem.clone());
         if self.probe.is_none() {
             problems.push("round trips cannot be measured; the agent needs CAP_NET_RAW".into());
         }

@@ -1,5 +1,7 @@
 //! What a node's agent reports of itself.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 use sextant_model::{Cursor, NodeId, Timestamp, WorkloadId};
 use utoipa::ToSchema;
@@ -53,6 +55,10 @@ pub struct PeerReport {
     /// Seconds since the last WireGuard handshake; absent if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handshake_age_s: Option<u64>,
+    /// Where WireGuard sends to it now, if that is not where the control plane said: the peer has roamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub endpoint: Option<SocketAddr>,
     /// Bytes received from it.
     pub rx_bytes: u64,
     /// Bytes sent to it.

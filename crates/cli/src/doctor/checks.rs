@@ -12,15 +12,15 @@ use url::Url;
 use super::{Check, Finding, local::ends};
 use crate::{
     duration::ago,
-    health::{CONTACT_LIMIT_S, active_peers, events_behind, in_contact, is_active},
+    health::{CONTACT_LIMIT_S, active_peers, duplicates, events_behind, in_contact, is_active},
 };
 
 /// Difference of clocks that is worth a word, in milliseconds.
 const SKEW_LIMIT_MS: i64 = 2000;
 
-/// Seconds of life under which a node's certificate should long have been renewed: it lives three
-/// days, and agents renew it when less than a third of that is left.
-const NODE_CERTIFICATE_NOTICE_S: i64 = 12 * 3600;
+/// Seconds of life under which a node's certificate should long have been renewed: it lives thirty
+/// days, and agents renew it after half of that at the latest.
+const NODE_CERTIFICATE_NOTICE_S: i64 = 10 * 86_400;
 
 /// What networks are called, as far as that is known.
 pub type NetworkNames = BTreeMap<NetworkId, DnsLabel>;
@@ -121,6 +121,18 @@ fn active(node: &NodeStatus, status: &Status, name: &str) -> Vec<Finding> {
         ),
         Some(_) => {}
     }
+    if let Some(duplicates) = duplicates(node) {
+        find(
+            duplicates,
+            "stop the copy, empty its state folder and enrol it under a name of its own; if the copy is the one that is served, stop it there",
+        );
+    }
+    if node.node.certificates_revoked {
+        find(
+            "its certificates are revoked: it learns of no change".into(),
+            "`sextant node readmit` trusts its key again; else remove it, empty its state folder and enrol it again",
+        );
+    }
     if let Some(lag) = node.lag.filter(|lag| *lag != 0) {
         find(
             format!("it is {}", events_behind(lag)),
@@ -139,7 +151,7 @@ fn active(node: &NodeStatus, status: &Status, name: &str) -> Vec<Finding> {
         if left <= 0 {
             find(
                 format!("its client certificate {}", ends(end.unix_seconds(), status.now)),
-                "it cannot talk to the control plane any more; enrol it again with a new token",
+                "its agent renews it by itself once it reaches the control plane: check that the machine is up and sextant-agent runs",
             );
         } else if left < NODE_CERTIFICATE_NOTICE_S {
             find(

@@ -44,7 +44,14 @@ pub async fn status(
     let limit = LAG_LIMIT.min(settled.saturating_sub(behind));
     let recent = app.store.newest_events(settled, limit).await?;
     let now = app.now();
-    let nodes = nodes.into_iter().map(|node| node_status(node, &reports, &recent, now)).collect();
+    let mut duplicates = app.store.duplicates().await?;
+    let mut leaving = app.store.leaving_nodes(app.silent).await?;
+    let nodes = nodes.into_iter().map(|node| {
+        let duplicates = duplicates.remove(&node.id).unwrap_or_default();
+        let waits_for = leaving.remove(&node.id).unwrap_or_default();
+        NodeStatus { duplicates, waits_for, ..node_status(node, &reports, &recent, now) }
+    });
+    let nodes = nodes.collect();
     Ok(Answered(Status {
         epoch,
         settled,
@@ -81,5 +88,7 @@ fn node_status(
         contact_age_s: row.map(|row| now.since(row.reported_at).as_secs()),
         clock_skew_ms: row.map(|row| row.clock_skew_ms),
         report: row.and_then(|row| row.report.clone()),
+        duplicates: Vec::new(),
+        waits_for: Vec::new(),
     }
 }

@@ -263,6 +263,9 @@ fn api_url(text: &str) -> Result<Url, String> {
         Some(Host::Ipv4(_)) => Err(format!(
             "control_plane.urls \"{text}\" is IPv4; the mesh runs on IPv6, give that address"
         )),
+        _ if url.path() != "/" || url.query().is_some() || url.fragment().is_some() => {
+            Err(format!("control_plane.urls \"{text}\" goes on after the port; end it there"))
+        }
         _ => Ok(url),
     }
 }

@@ -42,6 +42,7 @@ pub fn snapshot(routes: Vec<DesiredRoute>) -> RoutingSnapshot {
         deleted: BTreeSet::new(),
         withdrawn: BTreeSet::new(),
         skipped: None,
+        mesh: None,
     }
 }
 

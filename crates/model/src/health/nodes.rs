@@ -11,8 +11,9 @@ const FIRST_REPORT_S: u64 = 30;
 /// Events may be on their way for so long without a word, in seconds.
 const LAG_LIMIT_S: u64 = 10;
 
-/// Seconds of life under which a node's certificate should long have been renewed.
-pub const CERTIFICATE_NOTICE_S: i64 = 12 * 3600;
+/// Seconds of life under which a node's certificate should long have been renewed: it lives thirty days,
+/// and agents renew it after half of that at the latest.
+pub const CERTIFICATE_NOTICE_S: i64 = 10 * 86_400;
 
 /// Seconds without a report after which a node counts as silent: two reports are missing.
 pub fn silent_after_s(interval_s: Option<u32>) -> u64 {

@@ -28,7 +28,7 @@ fn healthy(count: usize) -> Platform<'static> {
         is_active: true,
         endpoint: endpoint(n),
         enrolled_age_s: 3600,
-        certificate_left_s: Some(20 * 3600),
+        certificate_left_s: Some(20 * 86_400),
         contact_age_s: Some(3),
         clock_ahead_ms: Some(12),
         lag: Some(0),

@@ -64,7 +64,7 @@ fn what_is_just_within_bounds_is_no_finding() {
     let table: [Change; 6] = [
         |status| status.nodes[0].contact_age_s = Some(29),
         |status| status.nodes[0].clock_skew_ms = Some(-2000),
-        |status| status.nodes[0].node.certificate_not_after = Some(later(12 * 3_600_000)),
+        |status| status.nodes[0].node.certificate_not_after = Some(later(12 * 86_400_000)),
         |status| status.nodes[0].node.certificate_not_after = None,
         |status| report(status, 0).mtu = 1280,
         |status| status.nodes[0].node.phase = NodePhase::Withdrawn,
