@@ -218,3 +218,17 @@ fn a_state_that_cannot_be_written_is_not_acknowledged_and_tried_again() {
     keeper.replace(cursor(7), snapshot(Vec::new()));
     saves(&keeper, cursor(7));
 }
+
+#[test]
+fn nothing_is_written_through_a_symbolic_link() {
+    let folder = tempfile::tempdir().expect("folder");
+    let state = StateFolder::open(folder.path().join("state")).expect("folder");
+    let target = folder.path().join("target");
+    std::fs::write(&target, "precious").expect("written");
+    for name in ["lock", "routing.journal"] {
+        std::os::unix::fs::symlink(&target, state.path().join(name)).expect("linked");
+    }
+    assert!(matches!(state.lock(), Err(StateError::Io { .. })));
+    assert!(matches!(state.load(), Err(StateError::Io { .. })));
+    assert_eq!(std::fs::read_to_string(&target).expect("there"), "precious");
+}

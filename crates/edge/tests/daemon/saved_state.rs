@@ -126,12 +126,12 @@ fn a_socket_unit_for_the_wrong_families_is_named_as_the_cause() {
     let passed = socket.open(&Settings::default()).expect("opened");
     let mut start = saved(&port, &backend, "::");
     pass(&passed, &mut start.command);
-    let edge = start.start();
-    eventually("the cause", || {
-        let status = edge.status();
-        let error = status["listeners"][0]["error"].as_str().unwrap_or_default();
-        error.contains("set BindIPv6Only=ipv6-only")
-    });
+    let how = start.again();
+    let (status, _, errors) = start.output();
+    assert_eq!(status.code(), Some(1), "{errors}");
+    assert!(errors.contains("nothing can be served: cannot listen on [::]"), "{errors}");
+    assert!(errors.contains("set BindIPv6Only=ipv6-only there"), "{errors}");
     drop(passed);
+    let edge = how.start();
     eventually("the routes are served", || is_routed(&edge, &port));
 }
