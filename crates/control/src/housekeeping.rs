@@ -9,7 +9,7 @@ use sextant_model::{
     aggregate::{EnvironmentState, NodeState, WorkloadState, environment::Claim},
     ipam::Ipam,
 };
-use sextant_store::StoreError;
+use sextant_store::{StoreError, projection::Projections};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -27,6 +27,10 @@ pub async fn run(app: App, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(RELEASE_INTERVAL) => {}
+        }
+        // Who has let go of what is read from projections: half of them must decide nothing.
+        if !app.tail.position().is_filled(Projections::ALL) {
+            continue;
         }
         if let Err(error) = release_departed(&app).await {
             tracing::debug!(%error, "departed nodes could not be released; trying again");

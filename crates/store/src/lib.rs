@@ -11,6 +11,7 @@
 pub mod claims;
 mod connect;
 mod error;
+mod host;
 pub mod idempotency;
 pub mod ipam;
 pub mod log;
