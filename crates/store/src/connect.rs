@@ -28,7 +28,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(12);
 /// The same for the queries that the whole replica waits for, and that never take long.
 pub(crate) const LOG_ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// How long the owner's connection may take.
-const OWNER_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const OWNER_LIMIT: Duration = Duration::from_secs(10);
 /// How long the owner's work may take: a migration may have to go over the whole log.
 const OWNER_WORK_LIMIT: Duration = Duration::from_hours(6);
 /// A silent wake-up connection is asked whether it lives so often.
