@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use serde::Deserialize;
 use sextant_daemon::logging::LogConfig;
 use sextant_model::Hostname;
+use sextant_store::ConnectOptions;
 
 /// `control.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -42,6 +43,9 @@ pub struct DatabaseConfig {
     /// Connections at most.
     #[serde(default = "sixteen")]
     pub max_connections: u32,
+    /// Whether a host that is given by its name may be reached over IPv4.
+    #[serde(default)]
+    pub allow_ipv4: bool,
 }
 
 impl std::fmt::Debug for DatabaseConfig {
@@ -163,6 +167,12 @@ impl DatabaseConfig {
             0..5 => Err(DatabaseUrlError::TooFewConnections(self.max_connections)),
             enough => Ok(enough),
         }
+    }
+
+    /// How to reach the database, with as many connections as a command needs.
+    pub fn connect_options(&self) -> Result<ConnectOptions, DatabaseUrlError> {
+        let options = ConnectOptions::new(self.resolve()?);
+        Ok(ConnectOptions { allow_ipv4: self.allow_ipv4, ..options })
     }
 
     /// The URL, wherever it stands.

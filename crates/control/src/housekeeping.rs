@@ -9,7 +9,7 @@ use sextant_model::{
     aggregate::{EnvironmentState, NodeState, WorkloadState, environment::Claim},
     ipam::Ipam,
 };
-use sextant_store::StoreError;
+use sextant_store::{StoreError, projection::Projections};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -31,6 +31,10 @@ pub async fn run(app: App, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(RELEASE_INTERVAL) => {}
+        }
+        // Who has let go of what is read from projections: half of them must decide nothing.
+        if !app.tail.position().is_filled(Projections::ALL) {
+            continue;
         }
         // Nodes that were away together with the control plane get the time to come back.
         let silent = if started.elapsed() < COME_BACK { NEVER } else { app.silent };

@@ -9,7 +9,7 @@ use sextant_daemon::{
     private_file,
 };
 use sextant_model::{DnsLabel, secret::ApiToken};
-use sextant_store::{ConnectOptions, LoginStanding, Store};
+use sextant_store::{LoginStanding, Store};
 
 use crate::{admin_token, ca::Ca, config::Config};
 
@@ -59,7 +59,7 @@ pub async fn init_with(
         ));
     }
 
-    let store = Store::connect(&ConnectOptions::new(url))?;
+    let store = Store::connect(&config.database.connect_options()?)?;
     let ca = prepare_ca(config, &store).await?;
     done.push(format!("the CA has the fingerprint {}", ca.fingerprint()));
     let certificate = &config.tls.ca_certificate_file;

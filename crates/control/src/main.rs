@@ -12,7 +12,7 @@ use sextant_control::{
     run,
 };
 use sextant_model::DnsLabel;
-use sextant_store::{ConnectOptions, Store};
+use sextant_store::Store;
 
 #[derive(Parser)]
 #[command(version = sextant_daemon::VERSION, about = "The control plane of Sextant", after_help = EXAMPLES)]
@@ -163,7 +163,7 @@ async fn execute(command: Command) -> anyhow::Result<()> {
         Command::Run { config } => run::run(load(&config)?).await,
         Command::Rebuild { config } => {
             let config = load(&config)?;
-            let store = Store::connect(&ConnectOptions::new(config.database.resolve()?))?;
+            let store = Store::connect(&config.database.connect_options()?)?;
             let last = store.rebuild().await?;
             say(&format!("the projections were made anew up to event {last}"))
         }

@@ -6,7 +6,7 @@ use sextant_daemon::{
     clock::{SystemClock, SystemEntropy},
     readiness, shutdown,
 };
-use sextant_store::{ConnectOptions, Store};
+use sextant_store::Store;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -31,7 +31,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// Serves until a signal. The database may come later: until then requests are put off (503).
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let stop = shutdown::on_signal()?;
-    let mut options = ConnectOptions::new(config.database.resolve()?);
+    let mut options = config.database.connect_options()?;
     options.max_connections = config.database.checked_max_connections()?;
     let store = Store::connect(&options)?;
     let ca = Ca::load(&config.tls.ca_certificate_file, &config.tls.ca_key_file)?;

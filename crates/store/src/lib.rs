@@ -11,6 +11,7 @@
 pub mod claims;
 mod connect;
 mod error;
+mod host;
 pub mod idempotency;
 mod instances;
 pub mod ipam;
