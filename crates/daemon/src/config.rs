@@ -278,27 +278,6 @@ fn joined(before: &str, key: &str) -> String {
     if before.is_empty() { key.to_owned() } else { format!("{before}.{key}") }
 }
 
-/// The mistake by the key that the file has, not by the library's words for it.
-fn described(error: &figment::Error) -> String {
-    let key = error.path.join(".");
-    let from_environment =
-        error.metadata.as_ref().is_some_and(|metadata| metadata.name.contains("environment"));
-    let origin = if from_environment { " (from the environment)" } else { "" };
-    match &error.kind {
-        Kind::UnknownField(_, known) if known.is_empty() => {
-            format!("unknown key \"{key}\"{origin}; there are none")
-        }
-        Kind::UnknownField(_, known) => {
-            let known = known.join(", ");
-            format!("unknown key \"{key}\"{origin}; known are: {known}")
-        }
-        Kind::MissingField(field) if key.is_empty() => format!("\"{field}\" is missing"),
-        Kind::MissingField(field) => format!("\"{key}.{field}\" is missing"),
-        kind if key.is_empty() => format!("{kind}{origin}"),
-        kind => format!("\"{key}\"{origin}: {kind}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

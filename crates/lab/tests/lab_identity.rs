@@ -252,7 +252,7 @@ fn a_copy_of_a_machine_is_named_and_refused_and_an_honest_restart_is_not() {
     // When the original is gone, the copy takes its place: it may be the restored machine.
     lab.kill(&host("n1")).expect("kill");
     until("the copy to be let in", LIMIT, &Interrupt::never(), || {
-        let text = std::fs::read_to_string(&copy_log)?;
+        let text = std::fs::read_to_string(&copy_log).expect("the log of the copy");
         let goes_on = text.contains("no other machine runs as this node any more");
         Ok(if goes_on { ControlFlow::Break(()) } else { ControlFlow::Continue(String::new()) })
     })

@@ -20,7 +20,7 @@ enum Proof {
 }
 
 /// Debian packages by what they bring. A program that is there is enough, whoever installed it.
-const NEEDED: [(Proof, &str); 20] = [
+const NEEDED: [(Proof, &str); 21] = [
     (Proof::PostgresServer, "postgresql"),
     (Proof::Program("psql"), "postgresql-client"),
     (Proof::Program("wireguard-go"), "wireguard-go"),

@@ -221,7 +221,7 @@ impl Follower {
     /// Asks the follower whether it is alive.
     async fn ask(&mut self, question: Bytes) -> Result<(), End> {
         let sent = self.socket.send(Message::Ping(question));
-        match tokio::time::timeout(SEND_LIMIT, sent).await {
+        match timeout(SEND_LIMIT, sent).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(End::Left),
         }

@@ -103,13 +103,12 @@ pub fn check_backend(
     address: Ipv6Addr,
     mesh: Option<Prefix>,
 ) -> Result<(), ForeignBackend> {
-    let within = match mesh {
-        Some(mesh) => check_mesh_prefix(mesh).is_ok() && mesh.contains(address.into()),
-        None => {
-            let host = Prefix::containing(address.into(), MESH_LENGTHS.1);
-            host.is_some_and(|prefix| check_mesh_prefix(prefix).is_ok())
-                && check_endpoint(SocketAddr::new(address.into(), 1)).is_ok()
-        }
+    let within = if let Some(mesh) = mesh {
+        check_mesh_prefix(mesh).is_ok() && mesh.contains(address.into())
+    } else {
+        let host = Prefix::containing(address.into(), MESH_LENGTHS.1);
+        host.is_some_and(|prefix| check_mesh_prefix(prefix).is_ok())
+            && check_endpoint(SocketAddr::new(address.into(), 1)).is_ok()
     };
     if within { Ok(()) } else { Err(ForeignBackend { workload_id, address }) }
 }
