@@ -10,9 +10,8 @@ use sextant_model::{
     secret::ApiToken, visibility::Viewer,
 };
 use sextant_store::read::ApiTokenCredentials;
-use subtle::ConstantTimeEq;
 
-use crate::{app::App, error::ApiError};
+use crate::{app::App, error::ApiError, token_cache::is_secret};
 
 /// The node whose certificate the TLS layer has verified on this connection.
 #[derive(Clone, Copy, Debug)]
@@ -134,15 +133,24 @@ impl FromRequestParts<App> for Principal {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        if let Some(header) = parts.headers.get(header::AUTHORIZATION) {
-            return operator(app, header.to_str().unwrap_or_default()).await;
+        // Found out already, where the request came in by the door.
+        match parts.extensions.get::<Self>() {
+            Some(principal) => Ok(*principal),
+            None => principal(app, parts).await,
         }
-        match parts.extensions.get::<VerifiedNode>() {
-            Some(VerifiedNode(id)) => node(app, *id).await,
-            None => Err(ApiError::Unauthenticated(
-                "send an API token as a bearer token, or connect with a node's client certificate",
-            )),
-        }
+    }
+}
+
+/// Who asks, by their credentials.
+pub async fn principal(app: &App, parts: &Parts) -> Result<Principal, ApiError> {
+    if let Some(header) = parts.headers.get(header::AUTHORIZATION) {
+        return operator(app, header.to_str().unwrap_or_default()).await;
+    }
+    match parts.extensions.get::<VerifiedNode>() {
+        Some(VerifiedNode(id)) => node(app, *id).await,
+        None => Err(ApiError::Unauthenticated(
+            "send an API token as a bearer token, or connect with a node's client certificate",
+        )),
     }
 }
 
@@ -151,7 +159,7 @@ pub async fn still_allowed(app: &App, principal: Principal) -> Result<(), ApiErr
     match principal {
         Principal::Node { node_id, .. } => node(app, node_id).await.map(drop),
         Principal::Operator { token_id, .. } => {
-            let credentials = app.store.api_token_credentials(token_id).await?;
+            let credentials = app.store.of_callers().api_token_credentials(token_id).await?;
             let credentials = credentials.ok_or(INVALID)?;
             check_life(&credentials, app.now())
         }
@@ -169,11 +177,10 @@ async fn operator(app: &App, header: &str) -> Result<Principal, ApiError> {
     let credentials = if let Some(credentials) = app.tokens.get(token.id, now) {
         credentials
     } else {
-        let found = app.store.api_token_credentials(token.id).await?.ok_or(INVALID)?;
+        let found = app.store.of_callers().api_token_credentials(token.id).await?.ok_or(INVALID)?;
         app.tokens.keep(token.id, found, now)
     };
-    let given = token.secret.hash();
-    if !bool::from(given.as_str().as_bytes().ct_eq(credentials.secret_hash.as_str().as_bytes())) {
+    if !is_secret(&token, &credentials) {
         return Err(INVALID);
     }
     check_life(&credentials, now)?;
@@ -192,7 +199,7 @@ fn check_life(credentials: &ApiTokenCredentials, now: Timestamp) -> Result<(), A
 }
 
 async fn node(app: &App, id: NodeId) -> Result<Principal, ApiError> {
-    match app.store.node_access(id).await? {
+    match app.store.of_nodes().node_access(id).await? {
         Some(access) if access.phase == NodePhase::Active => {
             let (network_id, edge) = (access.network_id, access.edge);
             Ok(Principal::Node { node_id: id, network_id, edge })

@@ -2,8 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use http::StatusCode;
 use sextant_daemon::{
     clock::{SystemClock, SystemEntropy},
+    metrics::Answer,
     readiness, shutdown,
 };
 use sextant_store::{ConnectOptions, Store};
@@ -15,7 +17,14 @@ use crate::{
     appender::appender,
     ca::Ca,
     config::Config,
-    housekeeping, http,
+    descriptors,
+    door::{
+        Door,
+        limits::{Limits, Work},
+        metrics::metrics,
+        record,
+    },
+    housekeeping, http as api,
     ingress::HostnameRules,
     init::check_ca,
     server,
@@ -44,12 +53,23 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let hostnames = HostnameRules::from(&config.hostnames);
     let drain = Duration::from_secs(config.workloads.drain_seconds);
     let names = config.tls.names;
+    let mut limits =
+        Limits { work: Work::for_connections(options.max_connections), ..Limits::default() };
+    limits.places = descriptors::places(limits.places);
+    let settings = Settings { names, hostnames, drain, limits };
+    let metrics = match config.metrics.listen {
+        Some(address) => Some(sextant_daemon::metrics::Listener::on_address(address).await?),
+        None => None,
+    };
     // Said first: whoever reads "ready" in the log may connect.
     for listener in &listeners {
         tracing::info!(address = %listener.local_addr()?, "listening");
     }
-    let replica = Replica::start(store, ca, names, hostnames, drain, listeners, stop.clone())?;
-    let tail = replica.tail.clone();
+    let replica = Replica::start(store, ca, settings, listeners, stop.clone())?;
+    if let Some(listener) = metrics {
+        replica.serve_metrics(listener, stop.clone());
+    }
+    let tail = replica.app.tail.clone();
     let alive = move || tail.progress().turns(std::time::Instant::now());
     let watchdog = tokio::spawn(readiness::feed_watchdog(alive, stop));
     // A replica may start before its database, and serves 503 until it is there.
@@ -92,12 +112,25 @@ async fn announce_ready(app: App, stop: CancellationToken) {
     }
 }
 
+/// How a replica is to be.
+#[derive(Debug)]
+pub struct Settings {
+    /// Names and addresses under which clients reach it.
+    pub names: Vec<String>,
+    /// Which hostnames need a proof.
+    pub hostnames: HostnameRules,
+    /// How long a withdrawn workload keeps its address.
+    pub drain: Duration,
+    /// What callers may take.
+    pub limits: Limits,
+}
+
 /// A running replica.
 #[derive(Debug)]
 pub struct Replica {
     /// Where it listens.
     pub addresses: Vec<SocketAddr>,
-    tail: Tail,
+    app: App,
     store: Store,
     serving: JoinSet<()>,
     chores: JoinSet<()>,
@@ -110,16 +143,16 @@ impl Replica {
     pub fn start(
         store: Store,
         ca: Ca,
-        names: Vec<String>,
-        hostnames: HostnameRules,
-        drain: Duration,
+        settings: Settings,
         listeners: Vec<TcpListener>,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
+        let Settings { names, hostnames, drain, limits } = settings;
         let (appender, appending) = appender();
         let tail = Tail::default();
         let app = App::new(Parts {
             store: store.clone(),
+            door: Door::new(limits),
             ca,
             hostnames,
             drain,
@@ -139,16 +172,32 @@ impl Replica {
         let tail_stop = CancellationToken::new();
         let mut chores = JoinSet::new();
         chores.spawn({
-            let (app, store, stop) = (app.clone(), store.clone(), tail_stop.clone());
+            let (app, store, stop) = (app.clone(), store.own(), tail_stop.clone());
             async move { app.tail.run(store, stop).await }
         });
-        chores.spawn(appending.run(store.clone(), tail_stop.clone()));
+        chores.spawn(appending.run(store.own(), tail_stop.clone()));
+        chores.spawn(record::run(app.clone(), tail_stop.clone()));
         chores.spawn(housekeeping::run(app.clone(), stop.clone()));
         chores.spawn(renewal);
         chores.spawn(announce_ready(app.clone(), tail_stop.clone()));
         let mut serving = JoinSet::new();
-        serving.spawn(server::serve(http::router(app), listeners, tls, stop));
-        Ok(Self { addresses, tail, store, serving, chores, streams, tail_stop })
+        let router = api::router(app.clone());
+        serving.spawn(server::serve(app.clone(), router, listeners, tls));
+        Ok(Self { addresses, app, store, serving, chores, streams, tail_stop })
+    }
+
+    /// Serves metrics on `listener` until `stop`.
+    pub fn serve_metrics(
+        &self,
+        listener: sextant_daemon::metrics::Listener,
+        stop: CancellationToken,
+    ) {
+        let app = self.app.clone();
+        let answer = move |path: &str, _: &str| match path {
+            "/metrics" => metrics(&app.door),
+            other => Answer::refused(StatusCode::NOT_FOUND, format!("there is no {other}")),
+        };
+        tokio::spawn(listener.serve(answer, stop));
     }
 
     /// Waits until it has stopped and let go of everything.

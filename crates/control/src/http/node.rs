@@ -21,6 +21,7 @@ use crate::{
     auth::NodePrincipal,
     ca::CheckedRequest,
     command::{Answer, Command},
+    door::lane::give_up_turn,
     error::ApiError,
     extract::Json,
     workloads::confirm,
@@ -36,7 +37,7 @@ pub async fn patch(
     Json(patch): Json<NodePatch>,
 ) -> Result<Response, ApiError> {
     let actor = node.node_id.into();
-    let mut command = Command::begin_plain(&app, actor);
+    let mut command = Command::begin_of_node(&app, node.node_id);
     let mut loaded = command.unit.load::<NodeState>(node.node_id.0).await?;
     let network = command.unit.load::<NetworkState>(node.network_id.0).await?;
     network.state.check_endpoint(patch.endpoint)?;
@@ -57,7 +58,7 @@ pub async fn renew_certificate(
 ) -> Result<Answered<Certificate>, ApiError> {
     let csr = CheckedRequest::parse(&request.certificate_request)
         .map_err(|error| ApiError::CertificateRequest(error.to_string()))?;
-    let mut unit = app.store.begin();
+    let mut unit = app.store.of_nodes().begin();
     let mut loaded = unit.load::<NodeState>(node.node_id.0).await?;
     let certificate = certify(&app, &mut unit, &mut loaded, csr).await?;
     unit.commit().await?;
@@ -79,13 +80,15 @@ pub async fn report(
 ) -> Result<StatusCode, ApiError> {
     check(&report)?;
     let cursor = report.revision;
-    let settled = app.tail.settled_at_least(&app.store, cursor.event_id).await?;
-    cursor.check(app.store.epoch().await?, settled)?;
-    app.store.keep_report(node.node_id, &report, app.now()).await?;
+    let store = app.store.of_nodes();
+    let settled = app.tail.settled_at_least(&store, cursor.event_id).await?;
+    cursor.check(store.epoch().await?, settled)?;
+    store.keep_report(node.node_id, &report, app.now()).await?;
     match confirm(&app, node.node_id, &report.workloads_live).await {
         // Somebody else has said something of the same workload: the next report finds the rest.
         Ok(0) | Err(StoreError::VersionConflict) => {}
         Ok(event_id) => {
+            give_up_turn();
             let workloads = Projections::of(AggregateKind::Workload);
             let _ = app.tail.wait_projected(event_id, workloads).await;
         }

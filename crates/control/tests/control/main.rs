@@ -3,6 +3,7 @@
 mod authorization;
 mod bad_input;
 mod deploy;
+mod door;
 mod enrolment;
 mod ingress;
 mod preparation;
@@ -24,7 +25,14 @@ use sextant_api::{
         network::{Network, NewNetwork},
     },
 };
-use sextant_control::{ca::Ca, config::Config, ingress::HostnameRules, init, run::Replica};
+use sextant_control::{
+    ca::Ca,
+    config::Config,
+    door::limits::Limits,
+    ingress::HostnameRules,
+    init,
+    run::{Replica, Settings},
+};
 use sextant_daemon::identity;
 use sextant_lab::postgres::{TestDatabase, test_database};
 use sextant_model::{DnsLabel, NetworkId, NodeRole, PublicKey};
@@ -84,21 +92,29 @@ impl Platform {
 
     /// A replica that may not know the log yet.
     pub async fn replica_at_once(&self) -> Running {
-        self.replica_on(&self.database.app_url).await
+        self.replica_with(Limits::default()).await
     }
 
-    /// The same, which reaches the database in another way.
+    /// The same with other limits.
+    pub async fn replica_with(&self, limits: Limits) -> Running {
+        self.start(&self.database.app_url, limits).await
+    }
+
+    /// A replica which reaches the database in another way.
     pub async fn replica_on(&self, database_url: &str) -> Running {
+        self.start(database_url, Limits::default()).await
+    }
+
+    async fn start(&self, database_url: &str, limits: Limits) -> Running {
         let store = Store::connect(&ConnectOptions::new(database_url)).expect("store");
         let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.expect("bound");
         let stop = CancellationToken::new();
         let names = self.config.tls.names.clone();
         let rules = HostnameRules::from(&self.config.hostnames);
         let drain = Duration::from_secs(self.config.workloads.drain_seconds);
-        let listeners = vec![listener];
-        let replica =
-            Replica::start(store, self.ca(), names, rules, drain, listeners, stop.clone())
-                .expect("started");
+        let settings = Settings { names, hostnames: rules, drain, limits };
+        let replica = Replica::start(store, self.ca(), settings, vec![listener], stop.clone())
+            .expect("started");
         let url = format!("https://{}", replica.addresses[0]).parse().expect("url");
         Running { url, stop, replica }
     }
