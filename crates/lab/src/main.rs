@@ -217,6 +217,7 @@ fn bench(subject: &BenchSubject) -> anyhow::Result<bool> {
         }
         BenchSubject::Edge(options) => Ok(edge::run(options)?),
         &BenchSubject::Routes(options) => Ok(routes::run(options)?),
+        &BenchSubject::Pressure(options) => Ok(pressure::run(options)?),
     }
 }
 
