@@ -10,6 +10,7 @@ pub mod network;
 pub mod node;
 pub mod org;
 pub mod port;
+pub mod refusal;
 pub mod release;
 pub mod report;
 pub mod route;

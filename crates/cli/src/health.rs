@@ -195,6 +195,7 @@ pub mod tests {
         Status {
             epoch,
             settled: 9,
+            refusals: vec![],
             projections: vec![ProjectionStatus { name: "nodes".into(), checkpoint: 9 }],
             nodes: (1..=count).map(member).collect(),
             now: now(),

@@ -12,7 +12,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
-    appender::Appender, ca::Ca, ingress::HostnameRules, tail::Tail, token_cache::TokenCache,
+    appender::Appender, auth::Principal, ca::Ca, door::Door, ingress::HostnameRules, tail::Tail,
+    token_cache::TokenCache,
 };
 
 /// Shared by all requests of a replica.
@@ -44,6 +45,8 @@ impl CaCheck {
 pub struct Parts {
     /// The database.
     pub store: Store,
+    /// Who may come in, and whose turn it is.
+    pub door: Door,
     /// The platform's CA.
     pub ca: Ca,
     /// Whether that is so.
@@ -74,6 +77,15 @@ impl App {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// The database, by connections that are kept for callers like `who`: nodes do not wait for
+    /// tenants.
+    pub fn store_for(&self, who: Principal) -> Store {
+        match who {
+            Principal::Node { .. } => self.store.of_nodes(),
+            Principal::Operator { .. } => self.store.clone(),
+        }
     }
 
     /// The present moment.

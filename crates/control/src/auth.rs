@@ -1,7 +1,5 @@
 //! Who is asking: an operator by bearer token, a node by client certificate.
 
-use std::net::SocketAddr;
-
 use axum::{
     extract::FromRequestParts,
     http::{header, request::Parts},
@@ -12,10 +10,9 @@ use sextant_model::{
     secret::ApiToken, visibility::Viewer,
 };
 use sextant_store::read::{ApiTokenCredentials, NodeAccess};
-use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
-use crate::{app::App, error::ApiError};
+use crate::{app::App, error::ApiError, token_cache::is_secret};
 
 /// The node whose certificate the TLS layer has verified on this connection, and when the certificate
 /// is valid: the TLS layer lets in expired ones too.
@@ -56,10 +53,6 @@ impl<S: Send + Sync> FromRequestParts<S> for InstanceId {
         Ok(Self(Some(id)))
     }
 }
-
-/// Where the connection comes from.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
 
 /// Somebody who may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,7 +183,8 @@ impl FromRequestParts<App> for KnownNode {
         let certificate = certificate
             .ok_or(ApiError::Unauthenticated("connect with a node's client certificate"))?;
         let node_id = certificate.node_id;
-        let access = app.store.node_access(node_id).await?.ok_or(ApiError::NodeUnknown)?;
+        let access =
+            app.store.of_nodes().node_access(node_id).await?.ok_or(ApiError::NodeUnknown)?;
         Ok(Self { node_id, access, certificate })
     }
 }
@@ -208,15 +202,24 @@ impl FromRequestParts<App> for Principal {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        if let Some(header) = parts.headers.get(header::AUTHORIZATION) {
-            return operator(app, header.to_str().unwrap_or_default()).await;
+        // Found out already, where the request came in by the door.
+        match parts.extensions.get::<Self>() {
+            Some(principal) => Ok(*principal),
+            None => principal(app, parts).await,
         }
-        match parts.extensions.get::<VerifiedNode>() {
-            Some(verified) => node(app, *verified).await,
-            None => Err(ApiError::Unauthenticated(
-                "send an API token as a bearer token, or connect with a node's client certificate",
-            )),
-        }
+    }
+}
+
+/// Who asks, by their credentials.
+pub async fn principal(app: &App, parts: &Parts) -> Result<Principal, ApiError> {
+    if let Some(header) = parts.headers.get(header::AUTHORIZATION) {
+        return operator(app, header.to_str().unwrap_or_default()).await;
+    }
+    match parts.extensions.get::<VerifiedNode>() {
+        Some(verified) => node(app, *verified).await,
+        None => Err(ApiError::Unauthenticated(
+            "send an API token as a bearer token, or connect with a node's client certificate",
+        )),
     }
 }
 
@@ -225,7 +228,7 @@ pub async fn still_allowed(app: &App, principal: Principal) -> Result<(), ApiErr
     match principal {
         Principal::Node { certificate, .. } => node(app, certificate).await.map(drop),
         Principal::Operator { token_id, .. } => {
-            let credentials = app.store.api_token_credentials(token_id).await?;
+            let credentials = app.store.of_callers().api_token_credentials(token_id).await?;
             let credentials = credentials.ok_or(INVALID)?;
             check_life(&credentials, app.now())
         }
@@ -243,11 +246,10 @@ async fn operator(app: &App, header: &str) -> Result<Principal, ApiError> {
     let credentials = if let Some(credentials) = app.tokens.get(token.id, now) {
         credentials
     } else {
-        let found = app.store.api_token_credentials(token.id).await?.ok_or(INVALID)?;
+        let found = app.store.of_callers().api_token_credentials(token.id).await?.ok_or(INVALID)?;
         app.tokens.keep(token.id, found, now)
     };
-    let given = token.secret.hash();
-    if !bool::from(given.as_str().as_bytes().ct_eq(credentials.secret_hash.as_str().as_bytes())) {
+    if !is_secret(&token, &credentials) {
         return Err(INVALID);
     }
     check_life(&credentials, now)?;
@@ -267,7 +269,7 @@ fn check_life(credentials: &ApiTokenCredentials, now: Timestamp) -> Result<(), A
 
 async fn node(app: &App, certificate: VerifiedNode) -> Result<Principal, ApiError> {
     let node_id = certificate.node_id;
-    match app.store.node_access(node_id).await? {
+    match app.store.of_nodes().node_access(node_id).await? {
         Some(access) if access.phase == NodePhase::Active => {
             if access.certificates_revoked {
                 return Err(Refusal::CertificatesRevoked.into());

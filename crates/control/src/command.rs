@@ -8,10 +8,10 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::Value;
-use sextant_model::{ActorId, EventBody, aggregate::Aggregate};
+use sextant_model::{ActorId, EventBody, NodeId, aggregate::Aggregate};
 use sextant_store::{FirstEvent, Loaded, Unit, idempotency::StoredAnswer, projection::Projections};
 
-use crate::{app::App, error::ApiError, extract::request_hash};
+use crate::{app::App, door::lane::give_up_turn, error::ApiError, extract::request_hash};
 
 /// Names the last event a command appended.
 pub const EVENT_ID: HeaderName = HeaderName::from_static("sextant-event-id");
@@ -100,6 +100,8 @@ impl Command {
         if let Some(key) = &key {
             let hash = request_hash(operation, body);
             if let Some(answer) = unit.reserve_key(actor, key, &hash).await? {
+                // The wait below is for others, who may need the connection of this transaction.
+                drop(unit);
                 let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
                 let (etag, id) = (answer.etag.as_deref(), answer.event_id);
                 let status = seen(app, id, Projections::ALL, status).await;
@@ -114,6 +116,12 @@ impl Command {
         Self { app: app.clone(), actor, key: None, committed: None, unit: app.store.begin() }
     }
 
+    /// The same by a node, over the connections that are kept for nodes.
+    pub fn begin_of_node(app: &App, node: NodeId) -> Self {
+        let unit = app.store.of_nodes().begin();
+        Self { app: app.clone(), actor: node.into(), key: None, committed: None, unit }
+    }
+
     /// Appends the first event of a new aggregate, as all that the command writes. Without an
     /// Idempotency-Key it shares a commit with others, now; with one, it commits with the key.
     pub async fn append_first<A: Aggregate>(
@@ -125,6 +133,8 @@ impl Command {
             return Ok(self.unit.append(loaded, &[event], self.actor).await?);
         }
         self.unit.check_known()?;
+        // Waits for a commit that it shares with others, and needs no connection of its own.
+        give_up_turn();
         let first = FirstEvent { aggregate_id: loaded.id, actor: self.actor, body: event.clone() };
         let (id, at) = self.app.appender.append(first).await?;
         loaded.fold(&[event], id, at);
@@ -165,6 +175,7 @@ impl Command {
 
 /// The status, once what was written can be read; 202 if that takes too long.
 async fn seen(app: &App, event_id: i64, touched: Projections, status: StatusCode) -> StatusCode {
+    give_up_turn();
     if event_id == 0 || app.tail.wait_projected(event_id, touched).await {
         status
     } else {

@@ -27,6 +27,9 @@ pub struct Config {
     /// How workloads go.
     #[serde(default)]
     pub workloads: WorkloadConfig,
+    /// Where metrics are served.
+    #[serde(default)]
+    pub metrics: MetricsConfig,
     /// How to log.
     #[serde(default)]
     pub log: LogConfig,
@@ -40,7 +43,8 @@ pub struct DatabaseConfig {
     pub url: Option<String>,
     /// File that holds a URL with a password.
     pub url_file: Option<PathBuf>,
-    /// Connections at most.
+    /// Connections for requests of tenants and operators at most; the replica has some more for
+    /// its own work, for nodes and for those who log in.
     #[serde(default = "sixteen")]
     pub max_connections: u32,
     /// Whether a host that is given by its name may be reached over IPv4.
@@ -66,6 +70,15 @@ pub struct ListenConfig {
     /// Addresses and ports.
     #[serde(default)]
     pub addresses: Vec<SocketAddr>,
+}
+
+/// Section `[metrics]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Address and port, such as `[::1]:9471`; not served if absent. Anybody who reaches it may read
+    /// them.
+    pub listen: Option<SocketAddr>,
 }
 
 /// Section `[tls]`.

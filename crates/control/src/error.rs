@@ -12,7 +12,10 @@ use sextant_model::{
 };
 use sextant_store::StoreError;
 
-use crate::dns::Unproved;
+use crate::{
+    dns::Unproved,
+    door::{lane::NoTurn, places::Full, streams::TooManyStreams},
+};
 
 /// Why a request is not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +106,24 @@ pub enum ApiError {
     /// Too much at once.
     #[error("the control plane is busy; try again in a moment")]
     Busy,
+    /// The caller has as many connections as it may have.
+    #[error(transparent)]
+    TooManyConnections(Full),
+    /// The caller has as many streams as it may have.
+    #[error(transparent)]
+    TooManyStreams(#[from] TooManyStreams),
+    /// The caller has as many requests waiting as it may have.
+    #[error("too many requests of the same org, token or node are waiting; send fewer at a time")]
+    TooManyRequests,
+    /// Too many credentials from the caller's address were refused.
+    #[error(
+        "too many logins or enrolments from this address were refused in the last minute; wait a \
+         minute and check the token"
+    )]
+    TooManyFailures,
+    /// The body does not come.
+    #[error("the body did not arrive in time; send it without pauses")]
+    BodyTooSlow,
     /// The time for the request was up while it was changing something.
     #[error(
         "the request took too long; what it changes may have happened: read it again, or repeat \
@@ -125,6 +146,15 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Refused(refusal) => Self::Refused(refusal),
             other => Self::Store(Arc::new(other)),
+        }
+    }
+}
+
+impl From<NoTurn> for ApiError {
+    fn from(error: NoTurn) -> Self {
+        match error {
+            NoTurn::GroupFull => Self::TooManyRequests,
+            NoTurn::Full => Self::Busy,
         }
     }
 }
@@ -186,6 +216,11 @@ impl ApiError {
             Self::CursorGone(CursorGone::BeyondHead) => (StatusCode::GONE, "beyond-head"),
             Self::Refused(refusal) => (refusal_status(refusal), refusal.code()),
             Self::Store(error) => store_status(error),
+            Self::TooManyConnections(_) => (StatusCode::TOO_MANY_REQUESTS, "too-many-connections"),
+            Self::TooManyStreams(_) => (StatusCode::TOO_MANY_REQUESTS, "too-many-streams"),
+            Self::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "too-many-requests"),
+            Self::TooManyFailures => (StatusCode::TOO_MANY_REQUESTS, "too-many-failures"),
+            Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "body-too-slow"),
             Self::TimeUp => (StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown"),
             Self::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-ready"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
@@ -237,6 +272,7 @@ fn refusal_status(refusal: &Refusal) -> StatusCode {
         | Refusal::TokenRevoked
         | Refusal::TokenForOtherNode(_)
         | Refusal::CertificatesRevoked
+        | Refusal::TokenExceeds
         | Refusal::ForeignKey(_) => StatusCode::FORBIDDEN,
         Refusal::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Tenancy(refusal) if refusal.is_about_content() => StatusCode::UNPROCESSABLE_ENTITY,
@@ -250,6 +286,7 @@ fn refusal_status(refusal: &Refusal) -> StatusCode {
         | Refusal::Ipv4PrefixUnexpected
         | Refusal::MeshPrefix(_)
         | Refusal::Lifetime { .. }
+        | Refusal::TokenOutlives(_)
         | Refusal::NoRoles
         | Refusal::EndpointUnusable(_) => StatusCode::UNPROCESSABLE_ENTITY,
     }
@@ -341,8 +378,24 @@ impl IntoResponse for ApiError {
             let challenge = HeaderValue::from_static("Bearer realm=\"sextant\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
-        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let wait = match self {
+            Self::TooManyFailures => Some(HeaderValue::from_static("60")),
+            Self::TooManyConnections(_) | Self::TooManyStreams(_) => {
+                Some(HeaderValue::from_static("10"))
+            }
+            _ => match response.status() {
+                StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                    Some(HeaderValue::from_static("1"))
+                }
+                _ => None,
+            },
+        };
+        if let Some(wait) = wait {
+            response.headers_mut().insert(header::RETRY_AFTER, wait);
+        }
+        // A connection without a place, and one whose body may still come, are not gone on with.
+        if matches!(self, Self::TooManyConnections(_) | Self::BodyTooSlow) {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response.extensions_mut().insert(logged);
         response

@@ -59,7 +59,7 @@ pub async fn run(app: App, stop: CancellationToken) {
 }
 
 async fn release_departed(app: &App, silent: Duration) -> Result<(), StoreError> {
-    let leaving = app.store.leaving_nodes(silent).await?;
+    let leaving = app.store.own().leaving_nodes(silent).await?;
     for (id, _) in leaving.into_iter().filter(|(_, waited_for)| waited_for.is_empty()) {
         match release(app, id).await {
             // Another replica was faster, or has to do it: it knows more.
@@ -75,7 +75,7 @@ async fn release_departed(app: &App, silent: Duration) -> Result<(), StoreError>
 }
 
 async fn release(app: &App, id: NodeId) -> Result<(), StoreError> {
-    let mut unit = app.store.begin();
+    let mut unit = app.store.own().begin();
     let mut node = unit.load::<NodeState>(id.0).await?;
     let Some(event) = node.state.release()? else { return Ok(()) };
     unit.append(&mut node, &[event], ActorId::SYSTEM).await?;
@@ -90,7 +90,7 @@ async fn release(app: &App, id: NodeId) -> Result<(), StoreError> {
 
 async fn release_workloads(app: &App) -> Result<(), StoreError> {
     let before = Timestamp(app.now().0 - app.drain);
-    for id in app.store.releasable_workloads(before).await? {
+    for id in app.store.own().releasable_workloads(before).await? {
         match release_workload(app, id).await {
             Ok(()) | Err(StoreError::VersionConflict | StoreError::WrittenByNewer { .. }) => {}
             Err(error) if error.is_transient() => return Err(error),
@@ -103,7 +103,7 @@ async fn release_workloads(app: &App) -> Result<(), StoreError> {
 }
 
 async fn release_workload(app: &App, id: WorkloadId) -> Result<(), StoreError> {
-    let mut unit = app.store.begin();
+    let mut unit = app.store.own().begin();
     let mut workload = unit.load::<WorkloadState>(id.0).await?;
     let Some(event) = workload.state.release()? else { return Ok(()) };
     unit.append(&mut workload, &[event], ActorId::SYSTEM).await?;
@@ -116,7 +116,7 @@ async fn release_workload(app: &App, id: WorkloadId) -> Result<(), StoreError> {
 /// Claims on hostnames that nobody has proved in time.
 async fn expire_claims(app: &App) -> Result<(), StoreError> {
     let before = Timestamp(app.now().0 - PROOF_LIMIT);
-    for (id, hostname) in app.store.stale_claims(before).await? {
+    for (id, hostname) in app.store.own().stale_claims(before).await? {
         match expire_claim(app, id, &hostname).await {
             Ok(()) | Err(StoreError::VersionConflict | StoreError::WrittenByNewer { .. }) => {}
             Err(error) if error.is_transient() => return Err(error),
@@ -133,7 +133,7 @@ async fn expire_claim(
     id: EnvironmentId,
     hostname: &HostPattern,
 ) -> Result<(), StoreError> {
-    let mut unit = app.store.begin();
+    let mut unit = app.store.own().begin();
     unit.seize(id.0).await?;
     let mut environment = unit.load::<EnvironmentState>(id.0).await?;
     // Proved or gone meanwhile: the list was a moment old.
@@ -149,12 +149,14 @@ async fn expire_claim(
 }
 
 async fn end_quarantines(app: &App) -> Result<(), StoreError> {
-    let mut unit = app.store.begin();
+    let mut unit = app.store.own().begin();
     let reclaimed = unit.ipam().await?.reclaim(app.now()).await?;
     unit.commit().await?;
     if reclaimed > 0 {
         tracing::info!(reclaimed, "prefixes and addresses came back from quarantine");
     }
-    app.store.forget_old_answers().await?;
+    let store = app.store.own();
+    store.forget_old_answers().await?;
+    store.forget_old_refusals(app.now()).await?;
     Ok(())
 }

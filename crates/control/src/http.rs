@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use axum::{
     Router,
-    body::HttpBody,
+    body::{Bytes, HttpBody},
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     middleware::{self, Next},
@@ -39,13 +39,12 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::App,
+    door::{admit::admit, limits::Limits},
     error::{ApiError, Logged, problem_response},
 };
 
 /// So much of a body that is too large is read and thrown away before the answer.
 const DISCARD_LIMIT: usize = 1024 * 1024;
-/// No answer takes longer; streams are not answers.
-const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 
 #[derive(OpenApi)]
 #[openapi(
@@ -147,11 +146,13 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// Everything the replica answers.
 pub fn router(app: App) -> Router {
     let (router, description) = routes().split_for_parts();
-    let document = serde_json::to_value(&description).unwrap_or_default();
+    // Written once and shared: it is the largest answer that strangers get.
+    let document = Bytes::from(serde_json::to_vec(&description).unwrap_or_default());
+    let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     router
         .route(
             "/v1/openapi.json",
-            axum::routing::get(move || std::future::ready(axum::Json(document.clone()))),
+            axum::routing::get(move || std::future::ready((json.clone(), document.clone()))),
         )
         .fallback(async || ApiError::NoSuchPath)
         .method_not_allowed_fallback(async || ApiError::NoSuchMethod)
@@ -174,15 +175,16 @@ async fn observe(
     let answer = async {
         if let Err(error) = filled::check(&app, request.uri()) {
             // The body is read all the same, so that the answer arrives.
-            let _ = buffered(request).await;
+            let _ = buffered(request, &app.door.limits).await;
             return error.into_response();
         }
-        match buffered(request).await {
-            Ok(request) => next.run(request).await,
-            Err(error) => error.into_response(),
-        }
+        let admitted = match buffered(request, &app.door.limits).await {
+            Ok(request) => admit(&app, request, next).await,
+            Err(error) => Err(error),
+        };
+        admitted.unwrap_or_else(IntoResponse::into_response)
     };
-    let mut response = match tokio::time::timeout(REQUEST_LIMIT, answer).await {
+    let mut response = match tokio::time::timeout(app.door.limits.request, answer).await {
         Ok(response) => response,
         Err(_) if method.is_safe() => ApiError::Busy.into_response(),
         Err(_) => ApiError::TimeUp.into_response(),
@@ -212,15 +214,23 @@ async fn observe(
 }
 
 /// The request with its body read. An answer that is sent while the client is still writing is
-/// often lost with the connection, so refusals too wait for the body, within bounds.
-async fn buffered(request: Request) -> Result<Request, ApiError> {
+/// often lost with the connection, so refusals too wait for the body, within bounds. Nothing is held
+/// meanwhile but the connection.
+async fn buffered(request: Request, limits: &Limits) -> Result<Request, ApiError> {
+    let reading = read_body(request, limits.body_gap);
+    tokio::time::timeout(limits.body, reading).await.map_err(|_| ApiError::BodyTooSlow)?
+}
+
+async fn read_body(request: Request, gap: Duration) -> Result<Request, ApiError> {
     let (parts, body) = request.into_parts();
     if body.is_end_stream() {
         return Ok(Request::from_parts(parts, body));
     }
     let mut chunks = body.into_data_stream();
     let (mut kept, mut read) = (Vec::new(), 0);
-    while let Some(chunk) = chunks.next().await {
+    while let Some(chunk) =
+        tokio::time::timeout(gap, chunks.next()).await.map_err(|_| ApiError::BodyTooSlow)?
+    {
         let chunk =
             chunk.map_err(|error| ApiError::invalid(format!("the body broke off: {error}")))?;
         read += chunk.len();

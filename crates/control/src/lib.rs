@@ -3,7 +3,7 @@
 //! A replica keeps nothing in memory that matters: any number of them run on one Postgres.
 //!
 //! ```text
-//! request -> auth -> command: load, decide (model), append + claims, commit -> kick
+//! request -> door -> command: load, decide (model), append + claims, commit -> kick
 //!                                                                               |
 //!      followers <- stream <- tail: settle -> broadcast -> project <------------+
 //! ```
@@ -18,7 +18,9 @@ pub mod auth;
 pub mod ca;
 pub mod command;
 pub mod config;
+pub mod descriptors;
 pub mod dns;
+pub mod door;
 pub mod error;
 pub mod extract;
 pub mod housekeeping;

@@ -2,8 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use http::StatusCode;
 use sextant_daemon::{
     clock::{SystemClock, SystemEntropy},
+    metrics::Answer,
     readiness, shutdown,
 };
 use sextant_store::Store;
@@ -15,7 +17,14 @@ use crate::{
     appender::appender,
     ca::Ca,
     config::Config,
-    housekeeping, http,
+    descriptors,
+    door::{
+        Door,
+        limits::{Limits, Work},
+        metrics::metrics,
+        record,
+    },
+    housekeeping, http as api,
     ingress::HostnameRules,
     init::check_ca,
     server,
@@ -44,17 +53,27 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let hostnames = HostnameRules::from(&config.hostnames);
     let drain = Duration::from_secs(config.workloads.drain_seconds);
     let names = config.tls.names;
-    // Said first: whoever reads "ready" in the log may connect.
-    for listener in &listeners {
-        tracing::info!(address = %listener.local_addr()?, "listening");
-    }
+    let mut limits =
+        Limits { work: Work::for_connections(options.max_connections), ..Limits::default() };
+    limits.places = descriptors::places(limits.places);
     let silent = match config.nodes.silent_days {
         0 => housekeeping::NEVER,
         days => Duration::from_hours(24 * days),
     };
-    let settings = Settings { names, hostnames, drain, silent };
+    let settings = Settings { names, hostnames, drain, silent, limits };
+    let metrics = match config.metrics.listen {
+        Some(address) => Some(sextant_daemon::metrics::Listener::on_address(address).await?),
+        None => None,
+    };
+    // Said first: whoever reads "ready" in the log may connect.
+    for listener in &listeners {
+        tracing::info!(address = %listener.local_addr()?, "listening");
+    }
     let replica = Replica::start(store, ca, settings, listeners, stop.clone())?;
-    let tail = replica.tail.clone();
+    if let Some(listener) = metrics {
+        replica.serve_metrics(listener, stop.clone());
+    }
+    let tail = replica.app.tail.clone();
     let alive = move || tail.progress().turns(std::time::Instant::now());
     let watchdog = tokio::spawn(readiness::feed_watchdog(alive, stop));
     // A replica may start before its database, and serves 503 until it is there.
@@ -108,6 +127,8 @@ pub struct Settings {
     pub drain: Duration,
     /// A node that has not reported for so long is not waited for when another one leaves.
     pub silent: Duration,
+    /// What callers may take.
+    pub limits: Limits,
 }
 
 /// A running replica.
@@ -115,7 +136,7 @@ pub struct Settings {
 pub struct Replica {
     /// Where it listens.
     pub addresses: Vec<SocketAddr>,
-    tail: Tail,
+    app: App,
     store: Store,
     serving: JoinSet<()>,
     chores: JoinSet<()>,
@@ -132,11 +153,12 @@ impl Replica {
         listeners: Vec<TcpListener>,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
-        let Settings { names, hostnames, drain, silent } = settings;
+        let Settings { names, hostnames, drain, silent, limits } = settings;
         let (appender, appending) = appender();
         let tail = Tail::default();
         let app = App::new(Parts {
             store: store.clone(),
+            door: Door::new(limits),
             ca,
             hostnames,
             drain,
@@ -157,16 +179,32 @@ impl Replica {
         let tail_stop = CancellationToken::new();
         let mut chores = JoinSet::new();
         chores.spawn({
-            let (app, store, stop) = (app.clone(), store.clone(), tail_stop.clone());
+            let (app, store, stop) = (app.clone(), store.own(), tail_stop.clone());
             async move { app.tail.run(store, stop).await }
         });
-        chores.spawn(appending.run(store.clone(), tail_stop.clone()));
+        chores.spawn(appending.run(store.own(), tail_stop.clone()));
+        chores.spawn(record::run(app.clone(), tail_stop.clone()));
         chores.spawn(housekeeping::run(app.clone(), stop.clone()));
         chores.spawn(renewal);
         chores.spawn(announce_ready(app.clone(), tail_stop.clone()));
         let mut serving = JoinSet::new();
-        serving.spawn(server::serve(http::router(app), listeners, tls, stop));
-        Ok(Self { addresses, tail, store, serving, chores, streams, tail_stop })
+        let router = api::router(app.clone());
+        serving.spawn(server::serve(app.clone(), router, listeners, tls));
+        Ok(Self { addresses, app, store, serving, chores, streams, tail_stop })
+    }
+
+    /// Serves metrics on `listener` until `stop`.
+    pub fn serve_metrics(
+        &self,
+        listener: sextant_daemon::metrics::Listener,
+        stop: CancellationToken,
+    ) {
+        let app = self.app.clone();
+        let answer = move |path: &str, _: &str| match path {
+            "/metrics" => metrics(&app.door),
+            other => Answer::refused(StatusCode::NOT_FOUND, format!("there is no {other}")),
+        };
+        tokio::spawn(listener.serve(answer, stop));
     }
 
     /// Waits until it has stopped and let go of everything.

@@ -1,152 +1,92 @@
 //! TLS listeners: who connects is known before the first request.
 
 mod client_certificate;
+mod connection;
+mod outage;
+mod paced;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::body::Incoming;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto::Builder, graceful::GracefulShutdown},
-    service::TowerToHyperService,
-};
 use rustls::{RootCertStore, server::ResolvesServerCert, sign::CertifiedKey};
 use sextant_api::client::tls::{TlsError, certificates, private_key, provider};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
+use self::{connection::Connection, outage::Outage};
 use crate::{
     app::App,
-    auth::{Peer, VerifiedNode},
-    ca::{CaError, SERVER_CERTIFICATE_LIFE, ServerCertificate, node_of},
+    ca::{CaError, SERVER_CERTIFICATE_LIFE, ServerCertificate},
 };
 
-/// A client that has not finished the TLS handshake by then is dropped.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
-/// The wait for the next request counts, so this is also how long a connection may idle. Longer
-/// than clients keep theirs, so that no request meets a connection that is just being closed.
-const HEADER_LIMIT: Duration = Duration::from_mins(1);
-/// Connections at most; further ones wait in the kernel's queue.
-const CONNECTIONS: usize = 4096;
 /// When the process cannot accept (no file descriptors left), it pauses instead of spinning.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
-/// How long requests in flight may go on after the signal to stop.
-const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// Serves `router` on every listener until `stop`, then lets requests in flight finish.
+/// Serves `router` on every listener until `app.stop`, then lets requests in flight finish.
 pub async fn serve(
+    app: App,
     router: Router,
     listeners: Vec<TcpListener>,
     tls: Arc<rustls::ServerConfig>,
-    stop: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut accepting = JoinSet::new();
     for listener in listeners {
         let server = Server {
+            app: app.clone(),
             router: router.clone(),
             acceptor: TlsAcceptor::from(tls.clone()),
-            places: places.clone(),
         };
-        accepting.spawn(server.serve(listener, stop.clone()));
+        accepting.spawn(server.serve(listener));
     }
     while accepting.join_next().await.is_some() {}
 }
 
-/// One of the places for connections; free again when the last holder drops it.
-#[derive(Clone, Debug)]
-pub struct Place(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
-
 struct Server {
+    app: App,
     router: Router,
     acceptor: TlsAcceptor,
-    places: Arc<Semaphore>,
 }
 
 impl Server {
-    async fn serve(self, listener: TcpListener, stop: CancellationToken) {
-        let graceful = GracefulShutdown::new();
+    async fn serve(self, listener: TcpListener) {
         let mut connections = JoinSet::new();
         tokio::select! {
-            () = stop.cancelled() => {}
-            () = self.accept(&listener, &graceful, &mut connections) => {}
+            () = self.app.stop.cancelled() => {}
+            () = self.accept(&listener, &mut connections) => {}
         }
         drop(listener);
-        let drained = async {
-            graceful.shutdown().await;
-            while connections.join_next().await.is_some() {}
-        };
+        let drained = async { while connections.join_next().await.is_some() {} };
         // What has not finished by then is aborted when the set is dropped.
-        let _ = tokio::time::timeout(DRAIN_LIMIT, drained).await;
+        let _ = tokio::time::timeout(self.app.door.limits.drain, drained).await;
     }
 
-    async fn accept(
-        &self,
-        listener: &TcpListener,
-        graceful: &GracefulShutdown,
-        connections: &mut JoinSet<()>,
-    ) {
+    async fn accept(&self, listener: &TcpListener, connections: &mut JoinSet<()>) {
+        let mut outage = Outage::default();
         loop {
             while connections.try_join_next().is_some() {}
-            let Ok(place) = self.places.clone().acquire_owned().await else { return };
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    let watcher = graceful.watcher();
+            let accepted = listener.accept().await;
+            match &accepted {
+                Ok(_) => outage.accepted(Instant::now()),
+                Err(error) => outage.failed(error, Instant::now()),
+            }
+            let Ok((stream, peer)) = accepted else {
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+                continue;
+            };
+            let door = &self.app.door;
+            match door.entrance.enter(peer.ip()) {
+                Ok(place) => {
                     let (router, acceptor) = (self.router.clone(), self.acceptor.clone());
-                    let place = Place(Arc::new(place));
-                    connections.spawn(async move {
-                        let served =
-                            connection(router, acceptor, watcher, stream, peer, place).await;
-                        if let Err(reason) = served {
-                            tracing::debug!(%peer, reason, "a connection ended early");
-                        }
-                    });
+                    let connection = Connection { app: self.app.clone(), router, acceptor, place };
+                    connections.spawn(connection.serve(stream));
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_BACKOFF).await;
+                Err(_) => {
+                    door.refused(peer.ip(), "too-many-connections", None, self.app.now());
                 }
             }
         }
     }
-}
-
-async fn connection(
-    router: Router,
-    acceptor: TlsAcceptor,
-    watcher: hyper_util::server::graceful::Watcher,
-    stream: TcpStream,
-    peer: SocketAddr,
-    place: Place,
-) -> Result<(), String> {
-    let _ = stream.set_nodelay(true);
-    let tls = tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream))
-        .await
-        .map_err(|_| String::from("the TLS handshake took too long"))?
-        .map_err(|error| error.to_string())?;
-    let node = tls.get_ref().1.peer_certificates().and_then(|chain| node_of(chain.first()?));
-    let service = router.map_request(move |mut request: http::Request<Incoming>| {
-        request.extensions_mut().insert(place.clone());
-        request.extensions_mut().insert(Peer(peer));
-        if let Some(node) = node {
-            request.extensions_mut().insert::<VerifiedNode>(node);
-        }
-        request
-    });
-    // HTTP/1.1 only: one request at a time bounds what a connection can hold in memory, and the
-    // time limit runs from the first byte on.
-    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_LIMIT);
-    let service = TowerToHyperService::new(service);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(tls), service);
-    watcher.watch(connection.into_owned()).await.map_err(|error| error.to_string())
 }
 
 /// The replica's certificate, replaced well before it ends without touching a connection.

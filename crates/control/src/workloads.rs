@@ -237,13 +237,18 @@ pub async fn confirm(app: &App, node: NodeId, live: &[WorkloadId]) -> Result<i64
     if live.is_empty() {
         return Ok(last);
     }
-    for (environment, starting) in app.store.starting_workloads(node).await? {
+    let store = app.store.of_nodes();
+    for (environment, starting) in store.starting_workloads(node).await? {
         let confirmed: Vec<_> = starting.into_iter().filter(|id| live.contains(id)).collect();
         if confirmed.is_empty() {
             continue;
         }
-        let mut unit = app.store.begin();
-        unit.seize(environment.0).await?;
+        let mut unit = store.begin();
+        // Its owner may keep an environment busy for long. Other nodes wait for their turn to report
+        // meanwhile, so this node says it again with its next report.
+        if unit.seize_soon(environment.0).await?.is_none() {
+            break;
+        }
         for id in confirmed {
             let mut workload = unit.load::<WorkloadState>(id.0).await?;
             if let Some(event) = workload.state.confirm()? {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, value_parser};
 use sextant_lab::{
     Target,
-    bench::{edge::EdgeOptions, routes::RoutesOptions},
+    bench::{edge::EdgeOptions, pressure::PressureOptions, routes::RoutesOptions},
 };
 
 /// Runs a whole Sextant platform on this machine: nodes and control plane replicas are network
@@ -237,6 +237,10 @@ Examples:
     /// hostnames; then many changes during traffic. Exit code 1 if a goal is missed
     #[command(after_help = "Example: sextant-lab bench routes --quick")]
     Routes(RoutesOptions),
+    /// What strangers and one tenant can do to another org and to the nodes; exit code 1 if a goal
+    /// is missed
+    #[command(after_help = "Example: sextant-lab bench pressure --seconds 60")]
+    Pressure(PressureOptions),
 }
 
 /// Which daemon.

@@ -1,12 +1,13 @@
 //! What only a whole platform can show: how fast a join is known to all ([`join`]), and that
 //! nothing is lost or cut when its parts are killed ([`kill`]), how fast a change of routes is live
-//! ([`routes`]). And what the edge costs beside other
+//! ([`routes`]), and that strangers and one tenant leave the platform to the others ([`pressure`]). And what the edge costs beside other
 //! proxies ([`edge`]).
 
 pub mod edge;
 mod figures;
 pub mod join;
 pub mod kill;
+pub mod pressure;
 pub mod routes;
 
 use std::io::Write;

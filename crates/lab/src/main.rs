@@ -17,7 +17,7 @@ use sextant_lab::{
         edge,
         join::{self, JoinOptions},
         kill::{self, KillOptions},
-        routes,
+        pressure, routes,
     },
     demo, down, host,
     interrupt::Interrupt,
@@ -217,6 +217,7 @@ fn bench(subject: &BenchSubject) -> anyhow::Result<bool> {
         }
         BenchSubject::Edge(options) => Ok(edge::run(options)?),
         &BenchSubject::Routes(options) => Ok(routes::run(options)?),
+        &BenchSubject::Pressure(options) => Ok(pressure::run(options)?),
     }
 }
 

@@ -66,6 +66,16 @@ pub enum Refusal {
         /// Most allowed, in seconds.
         most: u64,
     },
+    /// A token may not do more than the one that makes it.
+    #[error(
+        "the token would be allowed more than the one that makes it; give it no higher role and no other org"
+    )]
+    TokenExceeds,
+    /// A token ends with the one that makes it.
+    #[error(
+        "the token would outlive the one that makes it, which expires at {0}; give a shorter expires_in, or none"
+    )]
+    TokenOutlives(Timestamp),
     /// A node needs something to do.
     #[error("roles is empty; give at least one of worker, edge, jump")]
     NoRoles,
@@ -135,6 +145,8 @@ impl Refusal {
             Self::TopologyUnsupported(_) => "topology-unsupported",
             Self::Ipv4PrefixUnexpected | Self::MeshPrefix(_) => "prefix-unusable",
             Self::Lifetime { .. } => "lifetime-out-of-range",
+            Self::TokenExceeds => "rights-exceeded",
+            Self::TokenOutlives(_) => "lifetime-exceeded",
             Self::NoRoles => "roles-empty",
             Self::TokenExpired(_) => "token-expired",
             Self::TokenUsed => "token-used",

@@ -99,6 +99,23 @@ impl Unit {
         Ok(held.is_some())
     }
 
+    /// The same without waiting for long: `None` if somebody else has it all that time. For those
+    /// whom others wait for while they wait.
+    pub async fn seize_soon(&mut self, owner: Uuid) -> Result<Option<bool>, StoreError> {
+        sqlx::query!("SELECT set_config('lock_timeout', '300ms', true)")
+            .fetch_one(self.open().await?)
+            .await?;
+        let seized = match self.seize(owner).await {
+            Ok(seized) => seized,
+            Err(StoreError::Contended(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        sqlx::query!("SELECT set_config('lock_timeout', $1, true)", crate::connect::LOCK_LIMIT)
+            .fetch_one(self.open().await?)
+            .await?;
+        Ok(Some(seized))
+    }
+
     /// Gives back every name `owner` holds.
     pub async fn release_names(&mut self, owner: Uuid) -> Result<(), StoreError> {
         sqlx::query!("DELETE FROM name_claims WHERE owner_id = $1", owner)

@@ -21,7 +21,7 @@ use crate::{
 const IDLE_IN_TRANSACTION_LIMIT: &str = "5s";
 const STATEMENT_LIMIT: &str = "10s";
 /// Longer than any honest wait for a row lock.
-const LOCK_LIMIT: &str = "5s";
+pub(crate) const LOCK_LIMIT: &str = "5s";
 /// The longest silence of the database within a query. Longer than the database gives a statement
 /// itself: while it lives, its own answer comes first.
 const ANSWER_LIMIT: Duration = Duration::from_secs(12);
@@ -77,11 +77,29 @@ pub struct Store {
     /// A second pool for the short transactions inside others, which must never wait for a
     /// connection that their own caller holds.
     pub(crate) carver: Pool,
+    pools: Pools,
     /// For the one connection that listens.
     listening: PgConnectOptions,
     host: Option<Arc<NamedHost>>,
     acquire_timeout: Duration,
 }
+
+/// Connections that are kept for some callers, so that they never wait for those of others. What
+/// [`Store`] does goes over those of requests, unless it was asked for others.
+#[derive(Clone, Debug)]
+struct Pools {
+    requests: Pool,
+    own: Pool,
+    nodes: Pool,
+    callers: Pool,
+}
+
+/// For the replica's own work: settling, projecting, waking, group commits, chores.
+const OWN_CONNECTIONS: u32 = 6;
+/// For what nodes ask and report.
+const NODE_CONNECTIONS: u32 = 6;
+/// For finding out who calls, and for machines that enrol.
+const CALLER_CONNECTIONS: u32 = 4;
 
 impl Store {
     /// Prepares the pools; connects when first used, so that a daemon can start before its database.
@@ -104,8 +122,33 @@ impl Store {
                 .connect_lazy_with(connect.clone());
             Pool::new(raw, ANSWER_LIMIT, host.clone())
         };
-        let (pool, carver) = (pool(options.max_connections), pool(2));
-        Ok(Self { pool, carver, listening: connect, host, acquire_timeout })
+        let pools = Pools {
+            requests: pool(options.max_connections),
+            own: pool(OWN_CONNECTIONS),
+            nodes: pool(NODE_CONNECTIONS),
+            callers: pool(CALLER_CONNECTIONS),
+        };
+        let carver = pool(2);
+        let pool = pools.requests.clone();
+        Ok(Self { pool, carver, pools, listening: connect, host, acquire_timeout })
+    }
+
+    /// The same over the connections for the replica's own work.
+    #[must_use]
+    pub fn own(&self) -> Self {
+        Self { pool: self.pools.own.clone(), ..self.clone() }
+    }
+
+    /// The same over the connections that are kept for nodes.
+    #[must_use]
+    pub fn of_nodes(&self) -> Self {
+        Self { pool: self.pools.nodes.clone(), ..self.clone() }
+    }
+
+    /// The same over the connections that are kept for those who log in or enrol.
+    #[must_use]
+    pub fn of_callers(&self) -> Self {
+        Self { pool: self.pools.callers.clone(), ..self.clone() }
     }
 
     /// Brings the schema up to date and lets the login role `app_user`, and nobody else, do what the
@@ -201,8 +244,10 @@ impl Store {
 
     /// Closes every connection.
     pub async fn close(&self) {
-        self.pool.close().await;
-        self.carver.close().await;
+        let Pools { requests, own, nodes, callers } = &self.pools;
+        for pool in [requests, own, nodes, callers, &self.carver] {
+            pool.close().await;
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod log;
 pub mod placements;
 pub mod projection;
 pub mod read;
+mod refusals;
 pub mod report;
 mod role;
 mod session;
@@ -27,5 +28,6 @@ mod unit;
 
 pub use connect::{ConnectOptions, Store, WakeUp};
 pub use error::StoreError;
+pub use refusals::RefusalRow;
 pub use role::{LoginStanding, PreparedRole};
 pub use unit::{FirstEvent, Loaded, Unit};

@@ -100,6 +100,8 @@ enum Subject {
     Edge,
     /// How soon a change of routes is live, with few and with 100,000 hostnames
     Routes,
+    /// What strangers and one tenant leave of the platform to the others
+    Pressure,
 }
 
 fn main() -> ExitCode {
@@ -150,6 +152,7 @@ fn bench(subject: Subject, arguments: &[OsString]) -> anyhow::Result<()> {
             let platform = ["sextant-control", "sextant-agent", "sextant-edge"];
             release_lab(&platform, &["bench", "routes"], arguments)
         }
+        Subject::Pressure => lab(&["bench", "pressure"], arguments),
     }
 }
 

@@ -16,7 +16,7 @@ pub struct NewApiToken {
     /// token, for that org.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub org_id: Option<OrgId>,
-    /// How long it works, in seconds; for ever if absent.
+    /// How long it works, in seconds; as long as the token that makes it if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 60, maximum = 315_360_000)]
     pub expires_in: Option<u64>,
@@ -34,6 +34,9 @@ pub struct ApiToken {
     /// The only org it is for; for the platform if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub org_id: Option<OrgId>,
+    /// The token that made it, if the asker may see that one: it is revoked and expires with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ApiTokenId>,
     /// Useless from then on; never if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,

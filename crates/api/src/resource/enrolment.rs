@@ -9,7 +9,7 @@ use sextant_model::{
 };
 use utoipa::ToSchema;
 
-use super::node::Node;
+use super::{node::Node, refusal::Refused};
 
 /// Body of `POST /v1/enrolment-tokens`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -69,6 +69,9 @@ pub struct EnrolmentToken {
     pub expires_at: Timestamp,
     /// When it was made.
     pub created_at: Timestamp,
+    /// How often somebody was refused who had it, or guessed at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
     /// The token itself, shown once: in the answer to the request that made it. A repeat of that
     /// request with the same Idempotency-Key does not show it again, because only a hash is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]

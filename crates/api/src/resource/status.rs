@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sextant_model::{Epoch, NodeId, Timestamp};
 use utoipa::ToSchema;
 
-use super::{node::Node, report::NodeReport};
+use super::{node::Node, refusal::RefusedCode, report::NodeReport};
 
 /// Answer of `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -17,6 +17,9 @@ pub struct Status {
     pub projections: Vec<ProjectionStatus>,
     /// Every node that has not been released.
     pub nodes: Vec<NodeStatus>,
+    /// What was refused in the last hour, by code, the most frequent first.
+    #[serde(default)]
+    pub refusals: Vec<RefusedCode>,
     /// The server's clock.
     pub now: Timestamp,
     /// Version of the control plane.

@@ -10,7 +10,10 @@ use sextant_api::{
         org::Org,
     },
 };
-use sextant_model::{DnsLabel, OperatorRole, OrgId, Timestamp, aggregate::api_token::LIFETIMES};
+use sextant_model::{
+    ApiTokenId, DnsLabel, OperatorRole, OrgId, Timestamp,
+    aggregate::api_token::{LIFETIMES, descendants},
+};
 
 use crate::{
     args::{Globals, examples, one_of},
@@ -42,7 +45,7 @@ pub enum ApiTokenCommand {
         /// Only for this org; for the platform if not given, or for the org of the token you ask with
         #[arg(long, value_name = "NAME|ID", add = completed(Things::Orgs))]
         org: Option<OrgRef>,
-        /// How long it works, 1m to 3650d; for ever if not given
+        /// How long it works, 1m to 3650d; as long as the token you ask with if not given
         #[arg(long, value_name = "DURATION", value_parser = lifetime)]
         expires_in: Option<Duration>,
         /// Where the token goes
@@ -59,7 +62,7 @@ pub enum ApiTokenCommand {
         #[arg(long)]
         all: bool,
     },
-    /// Take access back
+    /// Take access back, with that of every token made with it
     #[command(visible_aliases = ["rm", "delete", "remove"], after_long_help = examples(&[
         "sextant api-token revoke deployer",
         "sextant api-token revoke 0198f7a2-4c1e",
@@ -105,8 +108,9 @@ pub async fn run(
             let client = connect(globals).await?;
             // Read first: it may be the token that this command asks with.
             let token = lookup::api_token(&client, token).await?;
+            let along = along(token.id, &lookup::api_tokens(&client).await?);
             client.revoke_api_token(token.id).await?;
-            let said = format!("API token {} \"{}\" revoked", token.id, token.name);
+            let said = format!("API token {} \"{}\" revoked{along}", token.id, token.name);
             output.done(&said, &ApiToken { revoked: true, ..token })?;
         }
     }
@@ -140,7 +144,19 @@ async fn create(
 }
 
 fn lifetime(text: &str) -> Result<Duration, String> {
-    duration::between(text, LIFETIMES, "leave the option out for ever")
+    duration::between(text, LIFETIMES, "leave the option out for as long as your own token")
+}
+
+/// The tokens that were made with a token, which go along with it.
+fn along(id: ApiTokenId, tokens: &[ApiToken]) -> String {
+    let made = tokens.iter().filter_map(|token| Some((token.id, token.parent?)));
+    let gone = descendants(id, made);
+    let gone = tokens.iter().filter(|token| !token.revoked && gone.contains(&token.id));
+    let names: Vec<_> = gone.map(|token| format!("{} \"{}\"", token.id, token.name)).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(", and with it those that it had made: {}", names.join(", "))
 }
 
 fn listing(tokens: &[ApiToken], orgs: &[Org], output: &Output) -> String {
@@ -159,11 +175,12 @@ fn listing(tokens: &[ApiToken], orgs: &[Org], output: &Output) -> String {
             token.expires_at.map_or_else(|| "never".into(), |at| moments.relative(at)),
             moments.age(token.created_at),
             token.id.to_string(),
+            or_dash(token.parent),
         ];
         Row::marked(cells, state == "expired")
     });
     let age = moments.title("created at");
-    output.table(&["name", "role", "org", "state", "expires", age, "+id"], rows)
+    output.table(&["name", "role", "org", "state", "expires", age, "+id", "+made with"], rows)
 }
 
 fn state(token: &ApiToken, now: Timestamp) -> &'static str {

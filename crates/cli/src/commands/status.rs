@@ -8,7 +8,10 @@ use clap::Args;
 use serde::Serialize;
 use sextant_api::{
     Client,
-    resource::status::{NodeStatus, Status},
+    resource::{
+        refusal::{Refused, RefusedCode},
+        status::{NodeStatus, Status},
+    },
 };
 
 use crate::{
@@ -105,11 +108,23 @@ fn described(overview: &Overview) -> String {
         ("workloads", counts.workloads.to_string()),
         ("routes", counts.routes.to_string()),
         ("edges", counts.edges.to_string()),
+        ("refused", refused(status)),
     ]);
     if status.nodes.is_empty() {
         return format!("{platform}\nno nodes yet; invite one with `sextant token create`\n");
     }
     format!("{platform}\n{}", nodes(status))
+}
+
+/// What was refused in the last hour.
+fn refused(status: &Status) -> String {
+    let code = |RefusedCode { code, sources, refused }: &RefusedCode| {
+        let Refused { times, last_address, .. } = refused;
+        let sources = if *sources > 1 { format!(" ({sources} sources)") } else { String::new() };
+        format!("{times} {code}{sources}, last from {last_address}")
+    };
+    let codes: Vec<_> = status.refusals.iter().map(code).collect();
+    if codes.is_empty() { "none in the last hour".into() } else { codes.join("; ") }
 }
 
 /// A row for each node.
@@ -175,6 +190,18 @@ mod tests {
         );
         assert_eq!(verdict(&status), Exit::Finding);
         assert_eq!(verdict(&healthy(3)), Exit::Success);
+    }
+
+    #[test]
+    fn what_was_refused_in_the_last_hour_is_summed_up_by_code() {
+        let mut status = healthy(0);
+        assert_eq!(refused(&status), "none in the last hour");
+        status.refusals = vec![RefusedCode {
+            code: "token-used".into(),
+            sources: 2,
+            refused: Refused { times: 3, last_at: status.now, last_address: "2001:db8::23".into() },
+        }];
+        assert_eq!(refused(&status), "3 token-used (2 sources), last from 2001:db8::23");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use sextant_api::{
         enrolment::{EnrolmentToken, EnrolmentTokenPhase, NewEnrolmentToken},
         network::Network,
         node::NodePhase,
+        refusal::Refused,
     },
 };
 use sextant_model::{DnsLabel, NodeRole, Timestamp, aggregate::enrolment_token::LIFETIMES};
@@ -213,11 +214,18 @@ fn listing(tokens: &[EnrolmentToken], networks: &[Network], output: &Output) -> 
             listed(&token.roles),
             phase(token, moments.now()),
             moments.relative(token.expires_at),
+            or_dash(token.refused.as_ref().map(refused)),
             token.id.to_string(),
             or_dash(token.node_id),
         ]
     });
-    output.table(&["node", "network", "roles", "phase", "expires", "+id", "+node id"], rows)
+    let header = ["node", "network", "roles", "phase", "expires", "refused", "+id", "+node id"];
+    output.table(&header, rows)
+}
+
+fn refused(Refused { times, last_address, .. }: &Refused) -> String {
+    let times = if *times == 1 { "once".into() } else { format!("{times} times") };
+    format!("{times}, last from {last_address}")
 }
 
 fn phase(token: &EnrolmentToken, now: Timestamp) -> String {

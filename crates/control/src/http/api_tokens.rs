@@ -10,20 +10,23 @@ use sextant_api::{
 };
 use sextant_model::{
     AggregateKind, ApiTokenId, OrgId, Refusal,
-    aggregate::{ApiTokenState, OrgState},
+    aggregate::{ApiTokenState, OrgState, api_token::descendants},
     secret::{self, Secret},
 };
 use sextant_store::{Loaded, Unit};
 
 use crate::{
     app::App,
-    auth::{OrgAdmin, OrgReader, Scope},
+    auth::{OrgAdmin, OrgReader, Principal, Scope},
     command::{Answer, Begun, Command},
     error::ApiError,
     extract::{IdempotencyKey, Json, ListQuery, Path, Query},
 };
 
+const NOT_A_TOKEN: ApiError = ApiError::Forbidden("only the holder of an API token makes others");
+
 /// Gives an operator access to the platform, or to one org: the answer holds the token, once.
+/// It may not do more than the token that makes it, and ends with that one at the latest.
 #[utoipa::path(post, path = "/v1/api-tokens", tag = "api-tokens", request_body = NewApiToken,
     params(("Idempotency-Key" = Option<String>, Header, description = "makes a repeat harmless; the repeat does not show the token again")),
     responses((status = 201, body = ApiToken), (status = 202, body = ApiToken),
@@ -47,6 +50,9 @@ pub async fn create(
     let lifetime = new.expires_in.map(Duration::from_secs);
     let now = app.now();
     let event = ApiTokenState::create(new.name, new.role, org_id, lifetime, secret.hash(), now)?;
+    let Principal::Operator { token_id: parent, .. } = who else { return Err(NOT_A_TOKEN) };
+    let maker = command.unit.load::<ApiTokenState>(parent.0).await?;
+    let event = maker.state.bound(event)?;
     let id = ApiTokenId(app.id());
     let mut token = Loaded::<ApiTokenState>::fresh(id.0);
     match org_id {
@@ -60,6 +66,7 @@ pub async fn create(
         name: created.name.clone(),
         role: created.role,
         org_id: created.org_id,
+        parent: Some(parent),
         expires_at: created.expires_at,
         revoked: false,
         created_at: token.created_at.unwrap_or_else(|| app.now()),
@@ -98,13 +105,13 @@ pub async fn read(
     OrgReader(_, scope): OrgReader,
     Path(id): Path<ApiTokenId>,
 ) -> Result<Answered<ApiToken>, ApiError> {
-    let token = app.store.api_token(id).await?;
+    let token = app.store.api_token(id, scope.limit(None)?).await?;
     let token = token.ok_or(Refusal::NotFound(AggregateKind::ApiToken))?;
     check_scope(scope, token.org_id)?;
     Ok(Answered(token))
 }
 
-/// Takes the access back.
+/// Takes the access back, and that of every token that was made with it.
 #[utoipa::path(delete, path = "/v1/api-tokens/{token_id}", tag = "api-tokens",
     params(("token_id" = ApiTokenId, Path)),
     responses((status = 204), (status = 202), (status = "4XX", body = Problem),
@@ -115,12 +122,21 @@ pub async fn revoke(
     Path(id): Path<ApiTokenId>,
 ) -> Result<Response, ApiError> {
     let mut command = Command::begin_plain(&app, who.actor());
-    let mut token = command.unit.load::<ApiTokenState>(id.0).await?;
+    let token = command.unit.load::<ApiTokenState>(id.0).await?;
     check_scope(scope, token.state.created()?.org_id)?;
-    let events: Vec<_> = token.state.revoke()?.into_iter().collect();
-    command.unit.append(&mut token, &events, who.actor()).await?;
+    // Read before the first event is written: writing holds back everybody who follows the log.
+    let mut tokens = vec![token];
+    for id in descendants(id, command.unit.made_tokens().await?) {
+        tokens.push(command.unit.load::<ApiTokenState>(id.0).await?);
+    }
+    for token in &mut tokens {
+        let events: Vec<_> = token.state.revoke()?.into_iter().collect();
+        command.unit.append(token, &events, who.actor()).await?;
+    }
     let response = command.finish(Answer::no_content()).await?;
-    app.tokens.forget(id);
+    for token in tokens {
+        app.tokens.forget(ApiTokenId(token.id));
+    }
     Ok(response)
 }
 

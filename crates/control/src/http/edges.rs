@@ -35,9 +35,10 @@ pub async fn report(
 ) -> Result<StatusCode, ApiError> {
     check(&report)?;
     let cursor = report.revision;
-    let settled = app.tail.settled_at_least(&app.store, cursor.event_id).await?;
-    cursor.check(app.store.epoch().await?, settled)?;
-    app.store.keep_edge_report(edge.node_id, &report, app.now()).await?;
+    let store = app.store.of_nodes();
+    let settled = app.tail.settled_at_least(&store, cursor.event_id).await?;
+    cursor.check(store.epoch().await?, settled)?;
+    store.keep_edge_report(edge.node_id, &report, app.now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

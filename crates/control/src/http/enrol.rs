@@ -1,7 +1,7 @@
 //! `POST /v1/enrol`: a machine with a token becomes a node. Using the token and creating the node
 //! are one transaction.
 
-use axum::{Json as Answered, extract::State, http::StatusCode, response::IntoResponse};
+use axum::{Extension, Json as Answered, extract::State, http::StatusCode, response::IntoResponse};
 use sextant_api::{
     Problem,
     resource::{
@@ -30,6 +30,7 @@ use super::{
 use crate::{
     app::App,
     ca::{CheckedRequest, NodeCertificate},
+    door::{entrance::Place, lane::give_up_turn, refusals::Subject},
     error::ApiError,
     extract::Json,
 };
@@ -41,28 +42,47 @@ use crate::{
         (status = "4XX", body = Problem), (status = 503, body = Problem)))]
 pub async fn enrol(
     State(app): State<App>,
+    place: Option<Extension<Place>>,
     Json(request): Json<EnrolRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
+    let mut known = None;
+    let answer = enrolled(&app, request, &mut known).await;
+    if let (Err(error), Some(Extension(place))) = (&answer, place) {
+        let code = error.problem().code;
+        if code.starts_with("token-") {
+            app.door.refused(place.address(), &code, known, app.now());
+        }
+    }
+    answer
+}
+
+/// `known` becomes the token, if there is such a token.
+async fn enrolled(
+    app: &App,
+    request: EnrolRequest,
+    known: &mut Option<Subject>,
+) -> Result<impl IntoResponse + use<>, ApiError> {
     let token: EnrolmentToken =
         request.token.parse().map_err(|error: sextant_model::secret::MalformedToken| {
             ApiError::BadRequest { code: "token-malformed", detail: error.to_string() }
         })?;
     let csr = CheckedRequest::parse(&request.certificate_request)
         .map_err(|error| ApiError::CertificateRequest(error.to_string()))?;
-    let mut unit = app.store.begin();
+    let mut unit = app.store.of_callers().begin();
     let invitation = unit.load::<EnrolmentTokenState>(token.id.0).await?;
+    *known = invitation.state.created().is_ok().then_some(Subject::EnrolmentToken(token.id));
     check_secret(&invitation, &token)?;
     let (mut node, status) = if let Some(id) = invitation.state.used_by() {
         (repeated(&mut unit, id, &request, &csr).await?, StatusCode::OK)
     } else {
-        let node = create(&app, &mut unit, invitation, token.id, &request, &csr).await?;
+        let node = create(app, &mut unit, invitation, token.id, &request, &csr).await?;
         (node, StatusCode::CREATED)
     };
-    let certificate = certify(&app, &mut unit, &mut node, csr).await?;
+    let certificate = certify(app, &mut unit, &mut node, csr).await?;
     let resource = resource(&node, Some(certificate.not_after))?;
     let event_id = unit.commit().await?;
     app.tail.committed();
-    let enrolment = answer(&app, resource, certificate, event_id).await?;
+    let enrolment = answer(app, resource, certificate, event_id).await?;
     Ok((status, Answered(enrolment)))
 }
 
@@ -158,13 +178,14 @@ async fn answer(
     certificate: NodeCertificate,
     event_id: i64,
 ) -> Result<Enrolment, ApiError> {
+    give_up_turn();
     let touched = Projections::named(&["nodes", "enrolment-tokens"]);
     if !app.tail.wait_projected(event_id, touched).await {
         // The node exists; the agent asks again with the same keys and gets this same answer.
         return Err(ApiError::Busy);
     }
     // After the commit nothing may claim that nothing was changed.
-    let membership = app.store.membership(node.network_id, node.id).await;
+    let membership = app.store.of_callers().membership(node.network_id, node.id).await;
     let (cursor, membership) = membership.map_err(|error| match ApiError::from(error) {
         ApiError::Store(error) if error.is_transient() => ApiError::Busy,
         other => other,

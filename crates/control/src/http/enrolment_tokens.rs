@@ -62,6 +62,7 @@ pub async fn create(
         node_id: None,
         expires_at: created.expires_at,
         created_at: token.created_at.unwrap_or_else(|| app.now()),
+        refused: None,
         token: None,
     };
     let revealed = secret::EnrolmentToken { id, secret, ca: app.ca.fingerprint() }.reveal();
@@ -76,7 +77,9 @@ pub async fn list(
     _: PlatformReader,
     Query(query): Query<ListQuery>,
 ) -> Result<Answered<Page<EnrolmentToken>>, ApiError> {
-    Ok(Answered(app.store.enrolment_tokens(query.page()?).await?))
+    let mut page = app.store.enrolment_tokens(query.page()?).await?;
+    with_refusals(&app, &mut page.items).await?;
+    Ok(Answered(page))
 }
 
 /// Reads an enrolment token, without its secret.
@@ -89,7 +92,18 @@ pub async fn read(
     Path(id): Path<EnrolmentTokenId>,
 ) -> Result<Answered<EnrolmentToken>, ApiError> {
     let token = app.store.enrolment_token(id).await?;
-    Ok(Answered(token.ok_or(Refusal::NotFound(AggregateKind::EnrolmentToken))?))
+    let mut token = token.ok_or(Refusal::NotFound(AggregateKind::EnrolmentToken))?;
+    with_refusals(&app, std::slice::from_mut(&mut token)).await?;
+    Ok(Answered(token))
+}
+
+async fn with_refusals(app: &App, tokens: &mut [EnrolmentToken]) -> Result<(), ApiError> {
+    let ids: Vec<_> = tokens.iter().map(|token| token.id.0).collect();
+    let mut refused = app.store.refusals_of(&ids).await?;
+    for token in tokens {
+        token.refused = refused.remove(&token.id.0);
+    }
+    Ok(())
 }
 
 /// Withdraws an invitation that was not taken; nothing happens if it was.

@@ -11,6 +11,7 @@ use sextant_model::{
     Cursor,
     visibility::{Viewer, visible},
 };
+use sextant_store::Store;
 
 use crate::{
     app::App,
@@ -57,17 +58,18 @@ pub async fn list(
 ) -> Result<Answered<EventPage>, ApiError> {
     let viewer = viewer(who, query.view)?;
     let limit = i64::from(checked_limit(query.limit)?);
-    let epoch = app.store.epoch().await?;
-    let after = parse_cursor(&app, query.after.as_deref()).await?;
+    let store = app.store_for(who);
+    let epoch = store.epoch().await?;
+    let after = parse_cursor(&store, query.after.as_deref()).await?;
     let after = after.unwrap_or(Cursor { epoch, event_id: 0 });
     if let Err(stall @ Stall::Log(_)) = app.tail.progress().check_log(Instant::now()) {
         return Err(ApiError::NotReady(stall.to_string()));
     }
-    let settled = app.tail.settled_at_least(&app.store, after.event_id).await?;
+    let settled = app.tail.settled_at_least(&store, after.event_id).await?;
     after.check(epoch, settled)?;
-    let events = app.store.events(after.event_id, settled, limit).await?;
+    let events = store.events(after.event_id, settled, limit).await?;
     // The database may have been replaced by another one meanwhile.
-    after.check(app.store.epoch().await?, settled)?;
+    after.check(store.epoch().await?, settled)?;
     let has_more = i64::try_from(events.len()).unwrap_or(limit) == limit;
     let scanned = events.last().filter(|_| has_more).map_or(settled, |event| event.event_id);
     let at = |event_id| Cursor { epoch, event_id };
@@ -112,15 +114,16 @@ pub(super) async fn take_snapshot(
     who: Principal,
     view: Option<StreamView>,
 ) -> Result<Frame, ApiError> {
+    let store = app.store_for(who);
     if let Viewer::Edge { network_id, .. } = viewer(who, view)? {
-        let (cursor, routing) = app.store.routing(network_id).await?;
+        let (cursor, routing) = store.routing(network_id).await?;
         return Ok(Frame::Snapshot { cursor, state: SnapshotState::Routing { routing } });
     }
     let (cursor, state) = match who {
-        Principal::Operator { org: None, .. } => app.store.platform().await?,
-        Principal::Operator { org: Some(org), .. } => app.store.org_snapshot(org).await?,
+        Principal::Operator { org: None, .. } => store.platform().await?,
+        Principal::Operator { org: Some(org), .. } => store.org_snapshot(org).await?,
         Principal::Node { node_id, network_id, .. } => {
-            let (cursor, membership) = app.store.membership(network_id, node_id).await?;
+            let (cursor, membership) = store.membership(network_id, node_id).await?;
             (cursor, SnapshotState::Membership { membership })
         }
     };
@@ -129,12 +132,12 @@ pub(super) async fn take_snapshot(
 
 /// A cursor, or an event id of the present epoch.
 pub(super) async fn parse_cursor(
-    app: &App,
+    store: &Store,
     text: Option<&str>,
 ) -> Result<Option<Cursor>, ApiError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
     if let Some(event_id) = text.parse::<i64>().ok().filter(|id| *id >= 0) {
-        return Ok(Some(Cursor { epoch: app.store.epoch().await?, event_id }));
+        return Ok(Some(Cursor { epoch: store.epoch().await?, event_id }));
     }
     let cursor = text.parse().map_err(|error: sextant_model::cursor::InvalidCursor| {
         ApiError::BadRequest { code: "cursor-invalid", detail: error.to_string() }

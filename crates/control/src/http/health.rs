@@ -27,6 +27,6 @@ pub async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
     }
     app.ca_check.ready().map_err(ApiError::NotReady)?;
     // Requests have other connections than the log.
-    app.store.ping().await?;
+    app.store.of_callers().ping().await?;
     Ok(Json(Health { status: "ok".into() }))
 }

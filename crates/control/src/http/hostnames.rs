@@ -26,6 +26,7 @@ use crate::{
     auth::{OrgAdmin, OrgReader, Scope},
     ca::hex,
     command::{Answer, Begun, Command},
+    door::lane::{give_up_turn, take_turn_again},
     error::ApiError,
     extract::{IdempotencyKey, Json, Path, Query, checked_limit},
     ingress::{Surroundings, check_free, own_hostname, take_hostname},
@@ -131,7 +132,10 @@ pub async fn verify(
         drop(unit);
         if !app.hostnames.trusts(&hostname) {
             let org = before.state.live()?.org_id;
-            app.hostnames.prover.prove(org, &hostname, challenge).await?;
+            give_up_turn();
+            let proved = app.hostnames.prover.prove(org, &hostname, challenge).await;
+            take_turn_again().await?;
+            proved?;
         }
     }
     let mut command = Command::begin_plain(&app, who.actor());

@@ -26,9 +26,11 @@ use super::{
 };
 use crate::{
     app::App,
-    auth::{KnownNode, NodePrincipal, Peer},
+    auth::{KnownNode, NodePrincipal},
     ca::CheckedRequest,
     command::{Answer, Command},
+    door::entrance::Place,
+    door::lane::give_up_turn,
     error::ApiError,
     extract::Json,
     workloads::confirm,
@@ -47,7 +49,7 @@ pub async fn patch(
     Json(patch): Json<NodePatch>,
 ) -> Result<Response, ApiError> {
     let actor = node.node_id.into();
-    let mut command = Command::begin_plain(&app, actor);
+    let mut command = Command::begin_of_node(&app, node.node_id);
     let mut loaded = command.unit.load::<NodeState>(node.node_id.0).await?;
     let network = command.unit.load::<NetworkState>(node.network_id.0).await?;
     network.state.check_endpoint(patch.endpoint)?;
@@ -79,7 +81,7 @@ pub(super) async fn recently(
 pub async fn renew_certificate(
     State(app): State<App>,
     node: KnownNode,
-    peer: Option<Extension<Peer>>,
+    place: Option<Extension<Place>>,
     Json(request): Json<CertificateRequest>,
 ) -> Result<Answered<Certificate>, ApiError> {
     if node.access.phase != NodePhase::Active {
@@ -87,9 +89,9 @@ pub async fn renew_certificate(
     }
     let csr = CheckedRequest::parse(&request.certificate_request)
         .map_err(|error| ApiError::CertificateRequest(error.to_string()))?;
-    let mut unit = app.store.begin();
+    let mut unit = app.store.of_nodes().begin();
     let mut loaded = unit.load::<NodeState>(node.node_id.0).await?;
-    let peer = peer.map(|Extension(Peer(address))| address.to_string()).unwrap_or_default();
+    let peer = place.map(|Extension(place)| place.address().to_string()).unwrap_or_default();
     let (node_id, ended) = (node.node_id, node.certificate.not_after);
     if let Err(refusal) = loaded.state.check_client_key(&csr.key_fingerprint()) {
         tracing::warn!(
@@ -122,13 +124,15 @@ pub async fn report(
 ) -> Result<StatusCode, ApiError> {
     check(&report)?;
     let cursor = report.revision;
-    let settled = app.tail.settled_at_least(&app.store, cursor.event_id).await?;
-    cursor.check(app.store.epoch().await?, settled)?;
-    app.store.keep_report(node.node_id, &report, app.now()).await?;
+    let store = app.store.of_nodes();
+    let settled = app.tail.settled_at_least(&store, cursor.event_id).await?;
+    cursor.check(store.epoch().await?, settled)?;
+    store.keep_report(node.node_id, &report, app.now()).await?;
     match confirm(&app, node.node_id, &report.workloads_live).await {
         // Somebody else has said something of the same workload: the next report finds the rest.
         Ok(0) | Err(StoreError::VersionConflict) => {}
         Ok(event_id) => {
+            give_up_turn();
             let workloads = Projections::of(AggregateKind::Workload);
             let _ = app.tail.wait_projected(event_id, workloads).await;
         }

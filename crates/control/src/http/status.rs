@@ -1,6 +1,9 @@
 //! `GET /v1/status`: how the platform is doing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use axum::{Json as Answered, extract::State};
 use sextant_api::{
@@ -21,6 +24,8 @@ use crate::{app::App, auth::PlatformReader, error::ApiError};
 
 /// Lag is counted up to so many events; more is simply "far behind".
 const LAG_LIMIT: i64 = 10_000;
+/// Refusals of so long are told of.
+const REFUSALS_OF: Duration = Duration::from_secs(3600);
 
 /// How the platform is doing.
 #[utoipa::path(get, path = "/v1/status", tag = "status",
@@ -52,8 +57,10 @@ pub async fn status(
         NodeStatus { duplicates, waits_for, ..node_status(node, &reports, &recent, now) }
     });
     let nodes = nodes.collect();
+    let refusals = app.store.refusals_since(Timestamp(now.0 - REFUSALS_OF)).await?;
     Ok(Answered(Status {
         epoch,
+        refusals,
         settled,
         projections: app.store.projections().await?,
         nodes,

@@ -18,16 +18,21 @@ use sextant_api::{
     frame::{HEARTBEAT_INTERVAL, StreamView},
 };
 use sextant_model::{EventBody, cursor::CursorGone};
+use sextant_store::Store;
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 
 use self::presence::Presence;
 use super::events::{parse_cursor, take_snapshot, viewer};
 use crate::{
     app::App,
-    auth::{InstanceId, Peer, Principal, still_allowed},
+    auth::{InstanceId, Principal, still_allowed},
+    door::{
+        admit::{catching_up, who as turn_of},
+        entrance::Place,
+        streams::OpenStream,
+    },
     error::ApiError,
     extract::Query,
-    server::Place,
     tail::{Feed, FeedError},
 };
 
@@ -63,7 +68,6 @@ pub async fn stream(
     State(app): State<App>,
     who: Principal,
     InstanceId(instance): InstanceId,
-    peer: Option<Extension<Peer>>,
     Query(query): Query<StreamQuery>,
     place: Option<Extension<Place>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -75,29 +79,32 @@ pub async fn stream(
     let viewer = viewer(who, query.view)?;
     let presence = match (who, instance, query.view) {
         (Principal::Node { node_id, .. }, Some(instance), None) => {
-            let address = peer.map(|Extension(Peer(address))| address.ip().to_string());
+            let address = place.as_ref().map(|Extension(place)| place.address().to_string());
             Some(Presence::arrive(&app, node_id, instance, address.unwrap_or_default()).await?)
         }
         _ => None,
     };
+    let open = app.door.streams.open(who)?;
+    let store = app.store_for(who);
     // What can be refused is refused before the upgrade, while there is still a status code.
-    let (first, cursor) = match parse_cursor(&app, query.after.as_deref()).await? {
+    let (first, cursor) = match parse_cursor(&store, query.after.as_deref()).await? {
         Some(cursor) => (None, cursor),
         None => match take_snapshot(&app, who, query.view).await? {
             Frame::Snapshot { cursor, state } => (Some(Frame::Snapshot { cursor, state }), cursor),
             _ => return Err(ApiError::Internal("a snapshot is no snapshot".into())),
         },
     };
-    let feed = Feed::start(&app.tail, &app.store, viewer, cursor).await.map_err(refused)?;
+    let feed = Feed::start(&app.tail, &store, viewer, cursor).await.map_err(refused)?;
     let streams = app.streams.clone();
     let upgrade = upgrade.max_message_size(INCOMING_LIMIT).max_frame_size(INCOMING_LIMIT);
     Ok(upgrade.on_upgrade(move |socket| {
         let follow = async move {
-            let mut follower = Follower { app, who, feed, socket, presence };
+            // The connection's place is taken until its stream ends.
+            let place = place.map(|Extension(place)| place);
+            let mut follower =
+                Follower { app, store, who, feed, socket, presence, place, _open: open };
             let end = follower.run(first).await;
             follower.say_goodbye(end).await;
-            // The connection's place is taken until its stream ends.
-            drop(place);
         };
         streams.track_future(follow)
     }))
@@ -114,10 +121,14 @@ fn refused(error: FeedError) -> ApiError {
 
 struct Follower {
     app: App,
+    store: Store,
     who: Principal,
     feed: Feed,
     socket: WebSocket,
     presence: Option<Presence>,
+    place: Option<Place>,
+    /// Counted as long as it lives.
+    _open: OpenStream,
 }
 
 /// Why a stream ends.
@@ -128,6 +139,8 @@ enum End {
     Feed(FeedError),
     /// The follower's access has ended.
     Access(ApiError),
+    /// Others of its class have fewer connections: it makes room for one of them.
+    Crowded,
 }
 
 impl From<FeedError> for End {
@@ -138,9 +151,19 @@ impl From<FeedError> for End {
 
 impl Follower {
     async fn run(&mut self, first: Option<Frame>) -> End {
-        match self.serve(first).await {
-            Ok(never) => match never {},
-            Err(end) => end,
+        let place = self.place.clone();
+        let crowded = async {
+            match place {
+                Some(place) => place.given_up().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            served = self.serve(first) => match served {
+                Ok(never) => match never {},
+                Err(end) => end,
+            },
+            () = crowded => End::Crowded,
         }
     }
 
@@ -149,8 +172,7 @@ impl Follower {
             self.send(&frame).await?;
         }
         loop {
-            let settled = self.app.tail.position().settled;
-            let (frames, more) = self.feed.catch_up(&self.app.store, settled).await?;
+            let (frames, more) = self.catch_up().await?;
             self.send_all(&frames).await?;
             if !more {
                 break;
@@ -191,6 +213,19 @@ impl Follower {
                 },
             }
         }
+    }
+
+    /// The next part of what is settled already. Streams that catch up take turns with all else
+    /// that reads much; sending is no part of the turn.
+    async fn catch_up(&mut self) -> Result<(Vec<Frame>, bool), End> {
+        let lane = catching_up(&self.app.door, self.who);
+        let turn = tokio::select! {
+            turn = lane.turn_at_last(turn_of(self.who)) => turn,
+            () = self.app.stop.cancelled() => return Err(FeedError::Closed.into()),
+        };
+        let _turn = turn.map_err(|_| FeedError::Lagged)?;
+        let settled = self.app.tail.position().settled;
+        Ok(self.feed.catch_up(&self.store, settled).await?)
     }
 
     /// A sign of life, and the moment to see whether the follower may still follow.
@@ -236,9 +271,9 @@ impl Follower {
 
     /// What a node that has left has not seen yet, up to its own withdrawal.
     async fn farewell(&mut self) -> Result<End, End> {
-        let settled = self.app.store.settle().await.map_err(FeedError::Store)?;
+        let settled = self.store.settle().await.map_err(FeedError::Store)?;
         loop {
-            let (frames, more) = self.feed.catch_up(&self.app.store, settled).await?;
+            let (frames, more) = self.feed.catch_up(&self.store, settled).await?;
             self.send_all(&frames).await?;
             if !more {
                 return Ok(End::Access(ApiError::NodeLeft));
@@ -275,6 +310,10 @@ impl Follower {
     async fn say_goodbye(&mut self, end: End) {
         let (code, detail) = match end {
             End::Left => return,
+            End::Crowded => (
+                "too-many-connections".to_owned(),
+                "others need the place; resume later".to_owned(),
+            ),
             End::Access(error) => (error.problem().code, error.to_string()),
             End::Feed(error) => {
                 let code = match &error {

@@ -4,6 +4,7 @@ mod authorization;
 mod bad_input;
 mod certificates;
 mod deploy;
+mod door;
 mod duplicates;
 mod enrolment;
 
@@ -30,6 +31,7 @@ use sextant_api::{
 use sextant_control::{
     ca::Ca,
     config::Config,
+    door::limits::Limits,
     ingress::HostnameRules,
     init,
     run::{Replica, Settings},
@@ -93,11 +95,20 @@ impl Platform {
 
     /// A replica that may not know the log yet.
     pub async fn replica_at_once(&self) -> Running {
-        self.replica_on(&self.database.app_url).await
+        self.replica_with(Limits::default()).await
     }
 
-    /// The same, which reaches the database in another way.
+    /// The same with other limits.
+    pub async fn replica_with(&self, limits: Limits) -> Running {
+        self.start(&self.database.app_url, limits).await
+    }
+
+    /// A replica which reaches the database in another way.
     pub async fn replica_on(&self, database_url: &str) -> Running {
+        self.start(database_url, Limits::default()).await
+    }
+
+    async fn start(&self, database_url: &str, limits: Limits) -> Running {
         let store = Store::connect(&ConnectOptions::new(database_url)).expect("store");
         let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.expect("bound");
         let stop = CancellationToken::new();
@@ -105,7 +116,7 @@ impl Platform {
         let rules = HostnameRules::from(&self.config.hostnames);
         let drain = Duration::from_secs(self.config.workloads.drain_seconds);
         let silent = Duration::from_hours(24 * 7);
-        let settings = Settings { names, hostnames: rules, drain, silent };
+        let settings = Settings { names, hostnames: rules, drain, silent, limits };
         let replica = Replica::start(store, self.ca(), settings, vec![listener], stop.clone())
             .expect("started");
         let url = format!("https://{}", replica.addresses[0]).parse().expect("url");

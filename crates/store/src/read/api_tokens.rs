@@ -12,6 +12,7 @@ struct Row {
     name: String,
     role: String,
     org_id: Option<Uuid>,
+    parent: Option<Uuid>,
     expires_at: Option<time::OffsetDateTime>,
     revoked: bool,
     created_at: time::OffsetDateTime,
@@ -41,6 +42,7 @@ impl TryFrom<Row> for ApiToken {
             name: column("api_tokens", row.name)?,
             role: column("api_tokens", row.role)?,
             org_id: row.org_id.map(OrgId),
+            parent: row.parent.map(ApiTokenId),
             expires_at: row.expires_at.map(Timestamp),
             revoked: row.revoked,
             created_at: Timestamp(row.created_at),
@@ -70,6 +72,21 @@ impl Unit {
     }
 }
 
+impl Unit {
+    /// Every API token with the one that made it, exactly as the log knows them. (The first of a
+    /// platform was made by nobody.)
+    pub async fn made_tokens(&mut self) -> Result<Vec<(ApiTokenId, ApiTokenId)>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT aggregate_id, actor_id FROM events
+             WHERE aggregate_type = 'api-token' AND aggregate_seq = 1"
+        )
+        .fetch_all(self.open().await?)
+        .await?;
+        let made = |id, by| (ApiTokenId(id), ApiTokenId(by));
+        Ok(rows.into_iter().map(|row| made(row.aggregate_id, row.actor_id)).collect())
+    }
+}
+
 impl Store {
     /// A page of API tokens: all, or those of one org.
     pub async fn api_tokens(
@@ -79,7 +96,13 @@ impl Store {
     ) -> Result<Page<ApiToken>, StoreError> {
         let rows = sqlx::query_as!(
             Row,
-            "SELECT token_id, name, role, org_id, expires_at, revoked, created_at FROM api_tokens
+            // The token that made it is the actor of its first event. An org sees its own only.
+            "SELECT token_id, name, role, org_id, expires_at, revoked, created_at,
+                    (SELECT parent.token_id FROM events JOIN api_tokens parent
+                         ON parent.token_id = events.actor_id
+                     WHERE aggregate_type = 'api-token' AND aggregate_id = child.token_id
+                       AND aggregate_seq = 1 AND ($2::uuid IS NULL OR parent.org_id = $2)) AS parent
+             FROM api_tokens child
              WHERE token_id > $1 AND ($2::uuid IS NULL OR org_id = $2) ORDER BY token_id LIMIT $3",
             page.after(),
             org.map(|org| org.0),
@@ -91,13 +114,22 @@ impl Store {
         Ok(page.page(tokens?, |token| token.id.0))
     }
 
-    /// One API token.
-    pub async fn api_token(&self, id: ApiTokenId) -> Result<Option<ApiToken>, StoreError> {
+    /// One API token, as an org sees it or as the platform does.
+    pub async fn api_token(
+        &self,
+        id: ApiTokenId,
+        org: Option<OrgId>,
+    ) -> Result<Option<ApiToken>, StoreError> {
         let row = sqlx::query_as!(
             Row,
-            "SELECT token_id, name, role, org_id, expires_at, revoked, created_at FROM api_tokens
-             WHERE token_id = $1",
-            id.0
+            "SELECT token_id, name, role, org_id, expires_at, revoked, created_at,
+                    (SELECT parent.token_id FROM events JOIN api_tokens parent
+                         ON parent.token_id = events.actor_id
+                     WHERE aggregate_type = 'api-token' AND aggregate_id = child.token_id
+                       AND aggregate_seq = 1 AND ($2::uuid IS NULL OR parent.org_id = $2)) AS parent
+             FROM api_tokens child WHERE token_id = $1",
+            id.0,
+            org.map(|org| org.0)
         )
         .fetch_optional(&self.pool)
         .await?;
@@ -110,10 +142,22 @@ impl Store {
         id: ApiTokenId,
     ) -> Result<Option<ApiTokenCredentials>, StoreError> {
         let row = sqlx::query!(
-            // The log itself says whether it was revoked: a projection may be behind.
-            r#"SELECT role, org_id, secret_hash, expires_at, revoked OR EXISTS (
-                   SELECT FROM events WHERE aggregate_type = 'api-token' AND aggregate_id = $1
-                                        AND event_type = 'api-token-revoked') AS "revoked!"
+            // The log itself says whether it was revoked: a projection may be behind. Whatever
+            // ends a token ends those that were made with it: the actor of a token's first event
+            // is the token that made it.
+            r#"WITH RECURSIVE line AS (
+                   SELECT $1::uuid AS token_id
+                   UNION
+                   SELECT events.actor_id FROM line JOIN events
+                       ON aggregate_type = 'api-token' AND aggregate_id = line.token_id
+                      AND aggregate_seq = 1)
+               SELECT role, org_id, secret_hash,
+                      (SELECT min(expires_at) FROM api_tokens JOIN line USING (token_id))
+                          AS expires_at,
+                      revoked OR EXISTS (
+                          SELECT FROM events JOIN line ON aggregate_id = line.token_id
+                          WHERE aggregate_type = 'api-token'
+                            AND event_type = 'api-token-revoked') AS "revoked!"
                FROM api_tokens WHERE token_id = $1"#,
             id.0
         )

@@ -31,6 +31,7 @@ impl TryFrom<Row> for EnrolmentToken {
             node_id: row.node_id.map(NodeId),
             expires_at: Timestamp(row.expires_at),
             created_at: Timestamp(row.created_at),
+            refused: None,
             token: None,
         })
     }
