@@ -8,7 +8,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use sextant_model::EventBody;
+use sextant_model::{EventBody, quota::Quotas};
 
 use crate::{
     error::StoreError,
@@ -81,6 +81,8 @@ pub struct Store {
     listening: PgConnectOptions,
     host: Option<Arc<NamedHost>>,
     acquire_timeout: Duration,
+    /// The platform's limits for orgs that have no others.
+    pub(crate) quotas: Arc<Quotas>,
 }
 
 impl Store {
@@ -105,7 +107,8 @@ impl Store {
             Pool::new(raw, ANSWER_LIMIT, host.clone())
         };
         let (pool, carver) = (pool(options.max_connections), pool(2));
-        Ok(Self { pool, carver, listening: connect, host, acquire_timeout })
+        let quotas = Arc::default();
+        Ok(Self { pool, carver, listening: connect, host, acquire_timeout, quotas })
     }
 
     /// Brings the schema up to date and lets the login role `app_user`, and nobody else, do what the

@@ -11,6 +11,7 @@ use sextant_api::{
 use sextant_model::{
     AggregateKind, ApiTokenId, OrgId, Refusal,
     aggregate::{ApiTokenState, OrgState},
+    quota::Quota,
     secret::{self, Secret},
 };
 use sextant_store::{Loaded, Unit};
@@ -51,7 +52,11 @@ pub async fn create(
     let mut token = Loaded::<ApiTokenState>::fresh(id.0);
     match org_id {
         // With the lock on the org, in one transaction: no second connection is waited for.
-        Some(_) => command.unit.append(&mut token, &[event], who.actor()).await?,
+        Some(org) => {
+            command.unit.within_share(org, Quota::ApiTokens, 1).await?;
+            command.unit.count_token(org, id.0).await?;
+            command.unit.append(&mut token, &[event], who.actor()).await?;
+        }
         None => command.append_first(&mut token, event).await?,
     }
     let created = token.state.created()?;
@@ -118,6 +123,7 @@ pub async fn revoke(
     let mut token = command.unit.load::<ApiTokenState>(id.0).await?;
     check_scope(scope, token.state.created()?.org_id)?;
     let events: Vec<_> = token.state.revoke()?.into_iter().collect();
+    command.unit.release_names(id.0).await?;
     command.unit.append(&mut token, &events, who.actor()).await?;
     let response = command.finish(Answer::no_content()).await?;
     app.tokens.forget(id);

@@ -3,12 +3,13 @@
 mod authorization;
 mod bad_input;
 mod certificates;
+mod cost;
 mod deploy;
 mod duplicates;
 mod enrolment;
-
 mod ingress;
 mod preparation;
+mod quotas;
 mod resources;
 mod stalls;
 mod stream;
