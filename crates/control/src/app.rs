@@ -6,13 +6,20 @@ use std::{
 };
 
 use sextant_daemon::clock::{Clock, Entropy};
-use sextant_model::Timestamp;
+use sextant_model::{Refusal, Timestamp, quota::Quota};
 use sextant_store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
-    appender::Appender, auth::Principal, ca::Ca, door::Door, ingress::HostnameRules, tail::Tail,
+    appender::Appender,
+    auth::{Principal, Scope},
+    ca::Ca,
+    door::Door,
+    error::ApiError,
+    ingress::HostnameRules,
+    rates::Rates,
+    tail::Tail,
     token_cache::TokenCache,
 };
 
@@ -63,6 +70,8 @@ pub struct Parts {
     pub tail: Tail,
     /// API tokens that were checked a moment ago.
     pub tokens: TokenCache,
+    /// How fast the operators of each org have caused events here.
+    pub rates: Rates,
     /// Time.
     pub clock: Box<dyn Clock>,
     /// Ids and secrets.
@@ -96,6 +105,18 @@ impl App {
     /// A new id.
     pub fn id(&self) -> Uuid {
         self.entropy.id()
+    }
+
+    /// Counts `events` that an operator in `scope` is about to cause. Operators of the platform may
+    /// cause any number.
+    pub async fn count_events(&self, scope: Scope, events: u64) -> Result<(), ApiError> {
+        let Scope::Org(org) = scope else { return Ok(()) };
+        let now = self.now();
+        if self.rates.must_ask(org, now) {
+            let limit = self.store.begin().limit(org, Quota::EventsPerMinute).await?;
+            self.rates.learn(org, limit, now);
+        }
+        Ok(self.rates.take(org, events, now).map_err(Refusal::from)?)
     }
 
     /// A random certificate serial number, positive (RFC 5280 section 4.1.2.2).

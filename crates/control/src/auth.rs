@@ -312,7 +312,10 @@ impl FromRequestParts<App> for OrgAdmin {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let OrgReader(principal, scope) = OrgReader::from_request_parts(parts, app).await?;
         match principal {
-            Principal::Operator { role: OperatorRole::Admin, .. } => Ok(Self(principal, scope)),
+            Principal::Operator { role: OperatorRole::Admin, .. } => {
+                app.count_events(scope, 1).await?;
+                Ok(Self(principal, scope))
+            }
             _ => Err(NOT_FOR_VIEWERS),
         }
     }
@@ -346,7 +349,12 @@ impl FromRequestParts<App> for OrgAdminOrNode {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         match Principal::from_request_parts(parts, app).await? {
             Principal::Operator { role: OperatorRole::Viewer, .. } => Err(NOT_FOR_VIEWERS),
-            principal => Ok(Self(principal)),
+            principal => {
+                if let Principal::Operator { org: Some(org), .. } = principal {
+                    app.count_events(Scope::Org(org), 1).await?;
+                }
+                Ok(Self(principal))
+            }
         }
     }
 }

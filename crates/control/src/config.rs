@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::Deserialize;
 use sextant_daemon::logging::LogConfig;
-use sextant_model::Hostname;
+use sextant_model::{Hostname, quota::Quotas};
 use sextant_store::ConnectOptions;
 
 /// `control.toml`.
@@ -30,6 +30,9 @@ pub struct Config {
     /// Where metrics are served.
     #[serde(default)]
     pub metrics: MetricsConfig,
+    /// What one org may have, unless an operator gave it another limit; the same on every replica.
+    #[serde(default)]
+    pub quotas: Quotas,
     /// How to log.
     #[serde(default)]
     pub log: LogConfig,

@@ -9,6 +9,7 @@ use axum::{
 use sextant_api::{Problem, problem::MEDIA_TYPE};
 use sextant_model::{
     Refusal, Timestamp, aggregate::IngressRefusal, cursor::CursorGone, ipam::IpamRefusal,
+    quota::Quota,
 };
 use sextant_store::StoreError;
 
@@ -276,10 +277,14 @@ fn refusal_status(refusal: &Refusal) -> StatusCode {
         | Refusal::ForeignKey(_) => StatusCode::FORBIDDEN,
         Refusal::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Tenancy(refusal) if refusal.is_about_content() => StatusCode::UNPROCESSABLE_ENTITY,
+        Refusal::Quota(exceeded) if exceeded.quota == Quota::EventsPerMinute => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         Refusal::NodeLeft(_)
         | Refusal::EndpointTaken(..)
         | Refusal::NetworkInUse(..)
-        | Refusal::Tenancy(_) => StatusCode::CONFLICT,
+        | Refusal::Tenancy(_)
+        | Refusal::Quota(_) => StatusCode::CONFLICT,
         Refusal::Ingress(refusal) => ingress_status(refusal),
         Refusal::StackModeUnsupported(_)
         | Refusal::TopologyUnsupported(_)

@@ -5,11 +5,13 @@
 use std::time::{Duration, Instant};
 
 use sextant_model::{
-    ActorId, EnvironmentId, HostPattern, NodeId, Timestamp, WorkloadId,
+    ActorId, AggregateKind, EnvironmentId, HostPattern, NodeId, Timestamp, WorkloadId,
     aggregate::{EnvironmentState, NodeState, WorkloadState, environment::Claim},
     ipam::Ipam,
 };
-use sextant_store::{StoreError, projection::Projections};
+use sextant_store::{
+    StoreError, idempotency::FORGOTTEN_AT_ONCE, ipam::RECLAIMED_AT_ONCE, projection::Projections,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -21,6 +23,11 @@ const COME_BACK: Duration = Duration::from_mins(10);
 /// Longer than anything lasts.
 pub(crate) const NEVER: Duration = Duration::from_hours(24 * 365 * 100);
 const RELEASE_INTERVAL: Duration = Duration::from_secs(1);
+/// Workloads that are released in one transaction, and such transactions in one round.
+const RELEASED_AT_ONCE: usize = 200;
+const RELEASE_BATCHES: usize = 5;
+/// Bounded statements that a slow chore makes in one round at most.
+const SLOW_BATCHES: usize = 100;
 /// Every so many rounds the slower chores are done too.
 const SLOW_ROUNDS: u32 = 60;
 
@@ -78,9 +85,9 @@ async fn release(app: &App, id: NodeId) -> Result<(), StoreError> {
     let mut unit = app.store.own().begin();
     let mut node = unit.load::<NodeState>(id.0).await?;
     let Some(event) = node.state.release()? else { return Ok(()) };
-    unit.append(&mut node, &[event], ActorId::SYSTEM).await?;
     unit.release_names(id.0).await?;
     unit.ipam().await?.release(id.0, app.now()).await?;
+    unit.append(&mut node, &[event], ActorId::SYSTEM).await?;
     unit.commit().await?;
     app.tail.committed();
     app.store.forget_instances(id).await?;
@@ -88,29 +95,63 @@ async fn release(app: &App, id: NodeId) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// A bounded number at a time, so that neither the writers' lock nor a round lasts long, and shared
+/// between the orgs that wait.
 async fn release_workloads(app: &App) -> Result<(), StoreError> {
     let before = Timestamp(app.now().0 - app.drain);
-    for id in app.store.own().releasable_workloads(before).await? {
-        match release_workload(app, id).await {
-            Ok(()) | Err(StoreError::VersionConflict | StoreError::WrittenByNewer { .. }) => {}
+    for _ in 0..RELEASE_BATCHES {
+        let due = app.store.own().releasable_workloads(before, RELEASED_AT_ONCE).await?;
+        let last = match release_batch(app, &due).await {
+            // One that cannot be released must not hold up the others.
+            Err(error) if !error.is_transient() => release_each(app, &due).await?,
+            released => released?,
+        };
+        if last == 0 {
+            return Ok(());
+        }
+        // The list is a projection: let it catch up.
+        app.tail.wait_projected(last, Projections::of(AggregateKind::Workload)).await;
+        if due.len() < RELEASED_AT_ONCE {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+async fn release_each(app: &App, ids: &[WorkloadId]) -> Result<i64, StoreError> {
+    let mut last = 0;
+    for id in ids {
+        match release_batch(app, &[*id]).await {
+            Ok(event_id) => last = last.max(event_id),
+            // Another replica was faster, or has to do it: it knows more.
+            Err(StoreError::VersionConflict | StoreError::WrittenByNewer { .. }) => {}
             Err(error) if error.is_transient() => return Err(error),
             Err(error) => {
                 tracing::error!(workload_id = %id, %error, "a workload cannot be released");
             }
         }
     }
-    Ok(())
+    Ok(last)
 }
 
-async fn release_workload(app: &App, id: WorkloadId) -> Result<(), StoreError> {
+async fn release_batch(app: &App, ids: &[WorkloadId]) -> Result<i64, StoreError> {
+    let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
     let mut unit = app.store.own().begin();
-    let mut workload = unit.load::<WorkloadState>(id.0).await?;
-    let Some(event) = workload.state.release()? else { return Ok(()) };
-    unit.append(&mut workload, &[event], ActorId::SYSTEM).await?;
-    unit.ipam().await?.release(id.0, app.now()).await?;
-    unit.commit().await?;
+    let mut released = vec![];
+    for workload in unit.load_all::<WorkloadState>(&ids).await? {
+        if let Some(event) = workload.state.release()? {
+            released.push((workload, event));
+        }
+    }
+    if released.is_empty() {
+        return Ok(0);
+    }
+    let ids: Vec<_> = released.iter().map(|(workload, _)| workload.id).collect();
+    unit.ipam().await?.release_addresses(&ids, app.now()).await?;
+    unit.append_next(&mut released, ActorId::SYSTEM).await?;
+    let event_id = unit.commit().await?;
     app.tail.committed();
-    Ok(())
+    Ok(event_id)
 }
 
 /// Claims on hostnames that nobody has proved in time.
@@ -149,14 +190,24 @@ async fn expire_claim(
 }
 
 async fn end_quarantines(app: &App) -> Result<(), StoreError> {
-    let mut unit = app.store.own().begin();
-    let reclaimed = unit.ipam().await?.reclaim(app.now()).await?;
-    unit.commit().await?;
-    if reclaimed > 0 {
-        tracing::info!(reclaimed, "prefixes and addresses came back from quarantine");
+    let mut all = 0;
+    for _ in 0..SLOW_BATCHES {
+        let mut unit = app.store.own().begin();
+        let reclaimed = unit.ipam().await?.reclaim(app.now()).await?;
+        unit.commit().await?;
+        all += reclaimed;
+        if reclaimed < RECLAIMED_AT_ONCE.unsigned_abs() {
+            break;
+        }
     }
-    let store = app.store.own();
-    store.forget_old_answers().await?;
-    store.forget_old_refusals(app.now()).await?;
+    if all > 0 {
+        tracing::info!(reclaimed = all, "prefixes and addresses came back from quarantine");
+    }
+    for _ in 0..SLOW_BATCHES {
+        if app.store.own().forget_old_answers().await? < FORGOTTEN_AT_ONCE {
+            break;
+        }
+    }
+    app.store.own().forget_old_refusals(app.now()).await?;
     Ok(())
 }

@@ -95,6 +95,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(api_tokens::read, api_tokens::revoke))
         .routes(routes!(orgs::create, orgs::list))
         .routes(routes!(orgs::read, orgs::delete))
+        .routes(routes!(orgs::read_quotas, orgs::set_quotas))
         .routes(routes!(apps::create, apps::list))
         .routes(routes!(apps::read, apps::delete))
         .routes(routes!(environments::create, environments::list))

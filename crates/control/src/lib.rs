@@ -28,6 +28,7 @@ pub mod http;
 pub mod ingress;
 pub mod init;
 pub mod login;
+pub mod rates;
 pub mod run;
 pub mod server;
 pub mod tail;

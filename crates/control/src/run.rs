@@ -27,6 +27,7 @@ use crate::{
     housekeeping, http as api,
     ingress::HostnameRules,
     init::check_ca,
+    rates::Rates,
     server,
     tail::Tail,
     token_cache::TokenCache,
@@ -42,7 +43,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let stop = shutdown::on_signal()?;
     let mut options = config.database.connect_options()?;
     options.max_connections = config.database.checked_max_connections()?;
-    let store = Store::connect(&options)?;
+    let store = Store::connect(&options)?.with_quotas(config.quotas);
     let ca = Ca::load(&config.tls.ca_certificate_file, &config.tls.ca_key_file)?;
     if config.tls.names.is_empty() {
         anyhow::bail!(
@@ -167,6 +168,7 @@ impl Replica {
             tail: tail.clone(),
             ca_check: CaCheck::default(),
             tokens: TokenCache::default(),
+            rates: Rates::default(),
             clock: Box::new(SystemClock),
             entropy: Box::new(SystemEntropy),
             streams: TaskTracker::new(),

@@ -10,9 +10,10 @@ use sextant_model::{
         release::{Phase, Standing},
     },
     event::{EnvironmentCreated, NodeEnrolled, WorkloadHealth, WorkloadPlaced},
-    ipam::Ipam,
 };
 use sextant_store::{FirstEvent, Loaded, StoreError, Unit, placements::Placement};
+
+use uuid::Uuid;
 
 use crate::app::App;
 
@@ -89,27 +90,39 @@ pub async fn place(
     let mut batch: Vec<FirstEvent> = before.into_iter().collect();
     let ahead = batch.len();
     let mut placements = Vec::with_capacity(spots.len());
-    for (process_type, node_id) in spots {
+    // A statement for each node, whatever number of workloads it takes.
+    let mut by_node = BTreeMap::<NodeId, Vec<(usize, DnsLabel, Uuid)>>::new();
+    for (position, (process_type, node_id)) in spots.into_iter().enumerate() {
+        by_node.entry(node_id).or_default().push((position, process_type, app.id()));
+    }
+    let mut made = BTreeMap::new();
+    for (node_id, spots) in by_node {
         let node = home.nodes.get(node_id)?;
         let block = node.prefix.v6().ok_or(TenancyRefusal::NoWorker).map_err(refused)?;
-        let workload_id = WorkloadId(app.id());
-        let address = unit.ipam().await?.allocate_address(block, workload_id.0).await?;
+        let ids: Vec<_> = spots.iter().map(|(_, _, id)| *id).collect();
+        let addresses = unit.ipam().await?.allocate_addresses(block, &ids).await?;
+        for (position, process_type, id) in spots {
+            let address = *addresses.get(&id).ok_or(StoreError::VersionConflict)?;
+            made.insert(position, (id, process_type, node_id, node.network_id, address));
+        }
+    }
+    for (id, process_type, node_id, network_id, address) in made.into_values() {
         let body = WorkloadState::place(WorkloadPlaced {
             org_id: home.environment.org_id,
             environment_id: home.environment_id,
             release_id: home.release.map(|(id, _)| id),
             process_type: process_type.clone(),
-            network_id: node.network_id,
+            network_id,
             node_id,
             address,
         });
-        batch.push(FirstEvent { aggregate_id: workload_id.0, actor: home.actor, body });
+        batch.push(FirstEvent { aggregate_id: id, actor: home.actor, body });
         placements.push(Placement {
-            workload_id,
+            workload_id: WorkloadId(id),
             environment_id: home.environment_id,
             release: home.release,
             process_type,
-            network_id: node.network_id,
+            network_id,
             node_id,
             health: WorkloadHealth::Starting,
         });
@@ -129,31 +142,26 @@ fn refused(refusal: TenancyRefusal) -> StoreError {
     StoreError::Refused(refusal.into())
 }
 
-/// Starts the leave of a workload; nothing happens if it is leaving or gone.
+/// Starts the leave of workloads; nothing happens to one that is leaving or gone. Reads all of them
+/// first and then writes all at once, because writing holds back everybody who follows the log.
 pub async fn withdraw(
     unit: &mut Unit,
-    workload: &mut Loaded<WorkloadState>,
+    ids: &[WorkloadId],
     actor: ActorId,
-) -> Result<(), StoreError> {
-    let Some(event) = workload.state.withdraw()? else { return Ok(()) };
-    unit.append(workload, &[event], actor).await?;
-    unit.remove_placement(WorkloadId(workload.id)).await
-}
-
-/// Reads all before it writes the first, because writing holds back everybody who follows the log.
-async fn withdraw_all(
-    unit: &mut Unit,
-    ids: Vec<WorkloadId>,
-    actor: ActorId,
-) -> Result<(), StoreError> {
-    let mut workloads = Vec::with_capacity(ids.len());
-    for id in ids {
-        workloads.push(unit.load::<WorkloadState>(id.0).await?);
+) -> Result<Vec<Loaded<WorkloadState>>, StoreError> {
+    let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+    let (mut leaving, mut withdrawn) = (vec![], vec![]);
+    for workload in unit.load_all::<WorkloadState>(&ids).await? {
+        match workload.state.withdraw()? {
+            Some(event) => leaving.push((workload, event)),
+            None => withdrawn.push(workload),
+        }
     }
-    for workload in &mut workloads {
-        withdraw(unit, workload, actor).await?;
-    }
-    Ok(())
+    let left: Vec<_> = leaving.iter().map(|(workload, _)| workload.id).collect();
+    unit.remove_placements(&left).await?;
+    unit.append_next(&mut leaving, actor).await?;
+    withdrawn.extend(leaving.into_iter().map(|(workload, _)| workload));
+    Ok(withdrawn)
 }
 
 /// Starts the leave of every workload on a node that the caller has seized.
@@ -163,7 +171,7 @@ pub async fn withdraw_from(
     actor: ActorId,
 ) -> Result<(), StoreError> {
     let ids = unit.placements_on(node).await?;
-    withdraw_all(unit, ids, actor).await
+    withdraw(unit, &ids, actor).await.map(drop)
 }
 
 /// Keeps how a workload is, in an environment that the caller has seized and whose release may now
@@ -175,9 +183,8 @@ pub async fn take_health(
     actor: ActorId,
 ) -> Result<(), StoreError> {
     let EventBody::WorkloadHealthChanged(changed) = &event else { return Ok(()) };
-    let health = changed.health;
-    unit.append(workload, &[event], actor).await?;
-    unit.set_placement_health(WorkloadId(workload.id), health).await
+    unit.set_placement_health(&[WorkloadId(workload.id)], changed.health).await?;
+    unit.append(workload, &[event], actor).await
 }
 
 /// Lets the newest release that stands complete go live, in an environment that the caller has
@@ -204,30 +211,25 @@ pub async fn complete_release(
         if Standing::of(processes, own.len(), healthy) != Standing::Complete {
             continue;
         }
-        let events: Vec<_> = release.state.activate()?.into_iter().collect();
-        unit.append(&mut release, &events, actor).await?;
-        for older in &open[..position] {
-            supersede(unit, older.release_id, candidate.release_id, actor).await?;
+        let activated: Vec<_> = release.state.activate()?.into_iter().collect();
+        let older: Vec<_> = open[..position].iter().map(|older| older.release_id.0).collect();
+        let mut superseded = vec![];
+        for older in unit.load_all::<ReleaseState>(&older).await? {
+            if let Some(event) = older.state.supersede(candidate.release_id)? {
+                superseded.push((older, event));
+            }
         }
+        unit.close_releases_before(environment, candidate.number).await?;
+        unit.append(&mut release, &activated, actor).await?;
+        unit.append_next(&mut superseded, actor).await?;
         let outdated = |placement: &&Placement| {
             placement.release.is_some_and(|(_, number)| number < candidate.number)
         };
         let outdated = placements.iter().filter(outdated).map(|placement| placement.workload_id);
-        return withdraw_all(unit, outdated.collect(), actor).await;
+        let outdated: Vec<_> = outdated.collect();
+        return withdraw(unit, &outdated, actor).await.map(drop);
     }
     Ok(())
-}
-
-async fn supersede(
-    unit: &mut Unit,
-    older: ReleaseId,
-    by: ReleaseId,
-    actor: ActorId,
-) -> Result<(), StoreError> {
-    let mut release = unit.load::<ReleaseState>(older.0).await?;
-    let events: Vec<_> = release.state.supersede(by)?.into_iter().collect();
-    unit.append(&mut release, &events, actor).await?;
-    unit.close_release(older).await
 }
 
 /// Takes in that the addresses of these workloads are live on `node`: those that were starting are
@@ -249,12 +251,16 @@ pub async fn confirm(app: &App, node: NodeId, live: &[WorkloadId]) -> Result<i64
         if unit.seize_soon(environment.0).await?.is_none() {
             break;
         }
-        for id in confirmed {
-            let mut workload = unit.load::<WorkloadState>(id.0).await?;
+        let confirmed: Vec<_> = confirmed.into_iter().map(|id| id.0).collect();
+        let mut healthy = vec![];
+        for workload in unit.load_all::<WorkloadState>(&confirmed).await? {
             if let Some(event) = workload.state.confirm()? {
-                take_health(&mut unit, &mut workload, event, node.into()).await?;
+                healthy.push((workload, event));
             }
         }
+        let ids: Vec<_> = healthy.iter().map(|(workload, _)| WorkloadId(workload.id)).collect();
+        unit.set_placement_health(&ids, WorkloadHealth::Healthy).await?;
+        unit.append_next(&mut healthy, node.into()).await?;
         complete_release(&mut unit, environment, node.into()).await?;
         let event_id = unit.commit().await?;
         if event_id > 0 {

@@ -15,10 +15,13 @@ pub mod route;
 pub mod tenancy;
 pub mod workload;
 
+use serde::{Serialize, de::DeserializeOwned};
+
 use crate::{
     address::{IpStackMode, Topology, UnusableMeshPrefix},
     event::{AggregateKind, EventBody},
     name::DnsLabel,
+    quota::QuotaExceeded,
     timestamp::Timestamp,
 };
 
@@ -29,10 +32,15 @@ pub use {
     tenancy::TenancyRefusal, workload::WorkloadState,
 };
 
-/// The fold of one aggregate's events.
-pub trait Aggregate: Default {
+/// The fold of one aggregate's events. It is kept as JSON where the history is long (ADR 0013).
+pub trait Aggregate: Default + Serialize + DeserializeOwned {
     /// Which aggregates these are.
     const KIND: AggregateKind;
+
+    /// Number of the form in which the fold is kept. Whoever changes the fields, adds an event of this
+    /// kind, or changes what `apply` makes of one, raises it: a fold of another form is made anew
+    /// from the log.
+    const FORMAT: i32 = 1;
 
     /// Takes in the next event. Events of other kinds are ignored.
     fn apply(&mut self, event: &EventBody);
@@ -134,6 +142,9 @@ pub enum Refusal {
     /// Orgs, apps, releases and workloads.
     #[error(transparent)]
     Tenancy(#[from] TenancyRefusal),
+    /// The org has its share already.
+    #[error(transparent)]
+    Quota(#[from] QuotaExceeded),
 }
 
 impl Refusal {
@@ -162,6 +173,7 @@ impl Refusal {
             Self::NetworkInUse(..) => "network-in-use",
             Self::Ingress(refusal) => refusal.code(),
             Self::Tenancy(refusal) => refusal.code(),
+            Self::Quota(_) => "quota-exceeded",
         }
     }
 }
@@ -197,3 +209,6 @@ fn topology_word(topology: Topology) -> &'static str {
         Topology::Hub => "hub",
     }
 }
+
+#[cfg(test)]
+mod kept;

@@ -156,6 +156,8 @@ pub enum EventBody {
     OrgCreated(OrgCreated),
     /// A tenant without apps was removed.
     OrgDeleted(OrgDeleted),
+    /// An operator of the platform gave a tenant other limits.
+    OrgQuotasSet(OrgQuotasSet),
     /// An org got an app.
     AppCreated(AppCreated),
     /// An app without environments was removed.
@@ -451,6 +453,7 @@ impl EventBody {
         "api-token-revoked",
         "org-created",
         "org-deleted",
+        "org-quotas-set",
         "app-created",
         "app-deleted",
         "environment-created",
@@ -493,7 +496,7 @@ impl EventBody {
             | Self::NodeWithdrawn(_)
             | Self::NodeReleased(_) => AggregateKind::Node,
             Self::ApiTokenCreated(_) | Self::ApiTokenRevoked(_) => AggregateKind::ApiToken,
-            Self::OrgCreated(_) | Self::OrgDeleted(_) => AggregateKind::Org,
+            Self::OrgCreated(_) | Self::OrgDeleted(_) | Self::OrgQuotasSet(_) => AggregateKind::Org,
             Self::AppCreated(_) | Self::AppDeleted(_) => AggregateKind::App,
             Self::EnvironmentCreated(_)
             | Self::EnvironmentDeleted(_)

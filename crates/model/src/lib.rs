@@ -23,6 +23,7 @@ pub mod placement;
 pub mod plan;
 pub mod port;
 pub mod prefix;
+pub mod quota;
 pub mod role;
 pub mod routing;
 mod schema;

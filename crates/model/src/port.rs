@@ -75,7 +75,7 @@ impl std::fmt::Display for PortRange {
 }
 
 /// Which ports are open to every environment, and which to none.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortPolicy {
     /// Open to every environment, besides [`ALWAYS_ALLOWED`].
     pub allow: Vec<PortRange>,

@@ -50,7 +50,9 @@ pub fn visible(viewer: Viewer, event: &Event) -> Option<Event> {
 
 fn concerns_org(event: &Event, org: OrgId) -> bool {
     match &event.body {
-        EventBody::OrgCreated(_) | EventBody::OrgDeleted(_) => event.aggregate_id == org.0,
+        EventBody::OrgCreated(_) | EventBody::OrgDeleted(_) | EventBody::OrgQuotasSet(_) => {
+            event.aggregate_id == org.0
+        }
         EventBody::AppCreated(body) => body.org_id == org,
         EventBody::AppDeleted(body) => body.org_id == org,
         EventBody::EnvironmentCreated(body) => body.org_id == org,
@@ -119,6 +121,7 @@ fn concerns_node(event: &Event, node_id: NodeId, network_id: NetworkId) -> bool 
         | EventBody::ApiTokenRevoked(_)
         | EventBody::OrgCreated(_)
         | EventBody::OrgDeleted(_)
+        | EventBody::OrgQuotasSet(_)
         | EventBody::AppCreated(_)
         | EventBody::AppDeleted(_)
         | EventBody::EnvironmentCreated(_)
@@ -170,6 +173,7 @@ fn concerns_edge(event: &Event, node_id: NodeId, network_id: NetworkId) -> bool 
         | EventBody::ApiTokenRevoked(_)
         | EventBody::OrgCreated(_)
         | EventBody::OrgDeleted(_)
+        | EventBody::OrgQuotasSet(_)
         | EventBody::AppCreated(_)
         | EventBody::AppDeleted(_)
         | EventBody::EnvironmentCreated(_)

@@ -3,10 +3,10 @@
 mod hostnames;
 mod listeners;
 
-use sextant_model::{DnsLabel, EnvironmentId, NetworkId, PublicKey};
+use sextant_model::{AggregateKind, AppId, DnsLabel, EnvironmentId, NetworkId, OrgId, PublicKey};
 use uuid::Uuid;
 
-use crate::{error::StoreError, unit::Unit};
+use crate::{error::StoreError, read::column, unit::Unit};
 
 pub use {
     hostnames::{HostnameHolder, HostnameTaking, HostnameWish},
@@ -23,9 +23,11 @@ pub enum NameScope {
     /// Org names, in the whole platform.
     Orgs,
     /// App names, in this org.
-    AppsOf(sextant_model::OrgId),
+    AppsOf(OrgId),
     /// Environment names, in this app.
-    EnvironmentsOf(sextant_model::AppId),
+    EnvironmentsOf(AppId),
+    /// The ids of API tokens, in this org: how many there are must be known exactly.
+    ApiTokensOf(OrgId),
 }
 
 impl NameScope {
@@ -36,6 +38,7 @@ impl NameScope {
             Self::Orgs => (Uuid::nil(), "org"),
             Self::AppsOf(org) => (org.0, "app"),
             Self::EnvironmentsOf(app) => (app.0, "environment"),
+            Self::ApiTokensOf(org) => (org.0, "api-token"),
         }
     }
 }
@@ -48,22 +51,45 @@ impl Unit {
         name: &DnsLabel,
         owner: Uuid,
     ) -> Result<(), StoreError> {
+        if self.claim_word(scope, name.as_str(), owner).await? {
+            Ok(())
+        } else {
+            Err(StoreError::NameTaken(name.to_string()))
+        }
+    }
+
+    /// Counts an API token of an org until it is revoked.
+    pub async fn count_token(&mut self, org: OrgId, token: Uuid) -> Result<(), StoreError> {
+        self.claim_word(NameScope::ApiTokensOf(org), &token.to_string(), token).await.map(drop)
+    }
+
+    /// Counts no token of an org any more.
+    pub async fn forget_tokens_of(&mut self, org: OrgId) -> Result<(), StoreError> {
+        let (scope, kind) = NameScope::ApiTokensOf(org).columns();
+        sqlx::query!("DELETE FROM name_claims WHERE scope = $1 AND kind = $2", scope, kind)
+            .execute(self.open().await?)
+            .await?;
+        Ok(())
+    }
+
+    async fn claim_word(
+        &mut self,
+        scope: NameScope,
+        word: &str,
+        owner: Uuid,
+    ) -> Result<bool, StoreError> {
         let (scope, kind) = scope.columns();
         let claimed = sqlx::query!(
             "INSERT INTO name_claims (scope, kind, name, owner_id) VALUES ($1, $2, $3, $4)
              ON CONFLICT DO NOTHING",
             scope,
             kind,
-            name.as_str(),
+            word,
             owner
         )
         .execute(self.open().await?)
         .await?;
-        if claimed.rows_affected() == 1 {
-            Ok(())
-        } else {
-            Err(StoreError::NameTaken(name.to_string()))
-        }
+        Ok(claimed.rows_affected() == 1)
     }
 
     /// How many names are taken in `scope`.
@@ -114,6 +140,58 @@ impl Unit {
             .fetch_one(self.open().await?)
             .await?;
         Ok(Some(seized))
+    }
+
+    /// Which org something belongs to, whatever became of it; `None` if it never was. Said by its
+    /// first event, so that asking takes no lock and costs the same for everything and nothing.
+    pub async fn org_of(
+        &mut self,
+        kind: AggregateKind,
+        id: Uuid,
+    ) -> Result<Option<OrgId>, StoreError> {
+        let query = sqlx::query_scalar!(
+            r#"SELECT (payload->>'org_id')::uuid FROM events
+               WHERE aggregate_type = $1 AND aggregate_id = $2 AND aggregate_seq = 1"#,
+            kind.as_str(),
+            id
+        );
+        let found = match &mut self.transaction {
+            Some(transaction) => query.fetch_optional(&mut **transaction).await?,
+            None => query.fetch_optional(&self.pool).await?,
+        };
+        Ok(found.flatten().map(OrgId))
+    }
+
+    /// The names of an org and of an app, as they were created: neither is ever renamed.
+    pub async fn names_of(
+        &mut self,
+        org: OrgId,
+        app: AppId,
+    ) -> Result<Option<(DnsLabel, DnsLabel)>, StoreError> {
+        let query = sqlx::query!(
+            r#"SELECT o.payload->>'name' AS "org!", a.payload->>'name' AS "app!"
+               FROM events o, events a
+               WHERE o.aggregate_type = 'org' AND o.aggregate_id = $1 AND o.aggregate_seq = 1
+                 AND a.aggregate_type = 'app' AND a.aggregate_id = $2 AND a.aggregate_seq = 1"#,
+            org.0,
+            app.0
+        );
+        let found = match &mut self.transaction {
+            Some(transaction) => query.fetch_optional(&mut **transaction).await?,
+            None => query.fetch_optional(&self.pool).await?,
+        };
+        found.map(|row| Ok((column("events", row.org)?, column("events", row.app)?))).transpose()
+    }
+
+    /// Lets one transaction at a time go on with `id`, until it ends. For what has no row of its own
+    /// to lock.
+    pub async fn take_turn(&mut self, id: Uuid) -> Result<(), StoreError> {
+        // The last half of an id is random.
+        let (_, random) = id.as_u64_pair();
+        sqlx::query!("SELECT pg_advisory_xact_lock($1)", random.cast_signed())
+            .execute(self.open().await?)
+            .await?;
+        Ok(())
     }
 
     /// Gives back every name `owner` holds.

@@ -8,7 +8,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use sextant_model::EventBody;
+use sextant_model::{EventBody, quota::Quotas};
 
 use crate::{
     error::StoreError,
@@ -82,6 +82,8 @@ pub struct Store {
     listening: PgConnectOptions,
     host: Option<Arc<NamedHost>>,
     acquire_timeout: Duration,
+    /// The platform's limits for orgs that have no others.
+    pub(crate) quotas: Arc<Quotas>,
 }
 
 /// Connections that are kept for some callers, so that they never wait for those of others. What
@@ -130,7 +132,8 @@ impl Store {
         };
         let carver = pool(2);
         let pool = pools.requests.clone();
-        Ok(Self { pool, carver, pools, listening: connect, host, acquire_timeout })
+        let quotas = Arc::default();
+        Ok(Self { pool, carver, pools, listening: connect, host, acquire_timeout, quotas })
     }
 
     /// The same over the connections for the replica's own work.

@@ -9,6 +9,9 @@ use crate::{Store, error::StoreError, unit::Unit};
 /// How long an answer is kept.
 pub const KEPT_FOR: Duration = Duration::from_hours(24);
 
+/// Answers that one statement forgets at most.
+pub const FORGOTTEN_AT_ONCE: u64 = 1000;
+
 /// An answer as it was first given.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredAnswer {
@@ -83,12 +86,16 @@ impl Unit {
 }
 
 impl Store {
-    /// Forgets answers older than [`KEPT_FOR`].
+    /// Forgets answers older than [`KEPT_FOR`], a bounded number at a time so that no statement runs
+    /// into its time limit; returns how many, fewer than [`FORGOTTEN_AT_ONCE`] when none is left.
     pub async fn forget_old_answers(&self) -> Result<u64, StoreError> {
-        let seconds = KEPT_FOR.as_secs_f64();
         let forgotten = sqlx::query!(
-            "DELETE FROM idempotency_keys WHERE created_at < now() - make_interval(secs => $1)",
-            seconds
+            "DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
+                 SELECT ctid FROM idempotency_keys
+                 WHERE created_at < now() - make_interval(secs => $1)
+                 ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
+            KEPT_FOR.as_secs_f64(),
+            FORGOTTEN_AT_ONCE.cast_signed()
         )
         .execute(&self.pool)
         .await?;

@@ -7,7 +7,7 @@
 
 mod reclaim;
 
-use std::net::Ipv6Addr;
+use std::{collections::BTreeMap, net::Ipv6Addr};
 
 use ipnet::{IpNet, Ipv6Net};
 use sextant_model::{
@@ -21,6 +21,8 @@ use crate::{
     error::StoreError,
     session::{PgConnection, Pool},
 };
+
+pub use reclaim::RECLAIMED_AT_ONCE;
 
 /// Host numbers a range is carved with: the slack parallel callers may leave in a block.
 const RANGE: i64 = 64;
@@ -141,20 +143,8 @@ impl Ipam for PgIpam<'_> {
         if let Some(address) = held {
             return Ok(v6(address)?.addr());
         }
-        loop {
-            if let Some(address) = self.take_host(block, owner).await? {
-                return Ok(address);
-            }
-            match self.carve(block).await? {
-                Carved::Range => {}
-                Carved::Nothing => {
-                    // Every range is held by others: wait for one of them.
-                    if !self.await_range(block).await? {
-                        return Err(self.no_host(block).await?.into());
-                    }
-                }
-            }
-        }
+        let given = self.allocate_addresses(block, &[owner]).await?;
+        given.into_values().next().ok_or_else(|| IpamRefusal::BlockExhausted(block).into())
     }
 
     async fn release(&mut self, owner: Uuid, now: Timestamp) -> Result<(), StoreError> {
@@ -266,29 +256,84 @@ impl PgIpam<'_> {
         })
     }
 
-    async fn take_host(
+    /// Gives each of `owners`, who hold none in the block yet, an address from it: a statement for
+    /// every range that it takes, not for every address.
+    pub async fn allocate_addresses(
         &mut self,
         block: Ipv6Net,
-        owner: Uuid,
-    ) -> Result<Option<Ipv6Addr>, StoreError> {
-        let address = sqlx::query_scalar!(
+        owners: &[Uuid],
+    ) -> Result<BTreeMap<Uuid, Ipv6Addr>, StoreError> {
+        let mut given = BTreeMap::new();
+        while given.len() < owners.len() {
+            let taken = self.take_hosts(block, &owners[given.len()..]).await?;
+            if !taken.is_empty() {
+                given.extend(taken);
+                continue;
+            }
+            match self.carve(block).await? {
+                Carved::Range => {}
+                Carved::Nothing => {
+                    // Every range is held by others: wait for one of them.
+                    if !self.await_range(block).await? {
+                        return Err(self.no_host(block).await?.into());
+                    }
+                }
+            }
+        }
+        Ok(given)
+    }
+
+    /// Puts the addresses that any of `owners` holds into quarantine.
+    pub async fn release_addresses(
+        &mut self,
+        owners: &[Uuid],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE ipam_addresses SET released_at = $2
+             WHERE owner_id = ANY($1) AND released_at IS NULL",
+            owners,
+            now.0
+        )
+        .execute(&mut *self.connection)
+        .await?;
+        Ok(())
+    }
+
+    /// Takes numbers of one free range for the first of `owners`, as many as it has. A range that is
+    /// used up goes: later allocations would step over it.
+    async fn take_hosts(
+        &mut self,
+        block: Ipv6Net,
+        owners: &[Uuid],
+    ) -> Result<Vec<(Uuid, Ipv6Addr)>, StoreError> {
+        let wanted = i64::try_from(owners.len()).unwrap_or(i64::MAX);
+        let rows = sqlx::query!(
             r#"WITH free AS (
-                   SELECT range_id FROM ipam_ranges
+                   SELECT range_id, next, last FROM ipam_ranges
                    WHERE block = $1 AND NOT is_tail AND next <= last
                    ORDER BY first LIMIT 1 FOR UPDATE SKIP LOCKED
-               ), taken AS (
-                   UPDATE ipam_ranges r SET next = r.next + 1 FROM free
-                   WHERE r.range_id = free.range_id RETURNING r.next - 1 AS host
+               ), part AS (
+                   SELECT range_id, next, last, least($3, last - next + 1) AS given FROM free
+               ), used_up AS (
+                   DELETE FROM ipam_ranges r USING part p
+                   WHERE r.range_id = p.range_id AND p.next + p.given > p.last
+               ), shortened AS (
+                   UPDATE ipam_ranges r SET next = p.next + p.given FROM part p
+                   WHERE r.range_id = p.range_id AND p.next + p.given <= p.last
                )
                INSERT INTO ipam_addresses (address, block, owner_id)
-               SELECT set_masklen($1::cidr::inet, 128) + host, $1, $2 FROM taken
-               RETURNING address AS "address: IpNet""#,
+               SELECT set_masklen($1::cidr::inet, 128) + (p.next + o.position - 1), $1, o.owner
+               FROM part p, unnest($2::uuid[]) WITH ORDINALITY AS o (owner, position)
+               WHERE o.position <= p.given
+               RETURNING owner_id, address AS "address: IpNet""#,
             IpNet::V6(block),
-            owner
+            owners,
+            wanted
         )
-        .fetch_optional(&mut *self.connection)
+        .fetch_all(&mut *self.connection)
         .await?;
-        address.map(|address| Ok(v6(address)?.addr())).transpose()
+        rows.into_iter().map(|row| Ok((row.owner_id, v6(row.address)?.addr()))).collect()
     }
 
     /// Adds a range from the block's tail in a transaction of its own; in this one, if the block
@@ -359,15 +404,6 @@ async fn carve_on(
     sqlx::query!("UPDATE ipam_ranges SET next = $2 WHERE range_id = $1", tail.range_id, last + 1)
         .execute(&mut *connection)
         .await?;
-    // Used-up ranges would be stepped over by every allocation to come.
-    sqlx::query!(
-        "DELETE FROM ipam_ranges WHERE range_id IN (
-             SELECT range_id FROM ipam_ranges WHERE block = $1 AND NOT is_tail AND next > last
-             FOR UPDATE SKIP LOCKED)",
-        block
-    )
-    .execute(&mut *connection)
-    .await?;
     Ok(Some(Carved::Range))
 }
 

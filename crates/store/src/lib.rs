@@ -8,6 +8,7 @@
 //! To add a projection: a table in a new migration, a file in `projection/` with its `apply`, its
 //! line in [`projection::ALL`], its reads in `read/`.
 
+mod checkpoint;
 pub mod claims;
 mod connect;
 mod error;
@@ -24,6 +25,7 @@ pub mod report;
 mod role;
 mod session;
 pub mod settle;
+mod share;
 mod unit;
 
 pub use connect::{ConnectOptions, Store, WakeUp};

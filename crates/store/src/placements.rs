@@ -8,6 +8,8 @@ use sextant_model::{
     event::WorkloadHealth, placement::Load,
 };
 
+use uuid::Uuid;
+
 use crate::{Store, error::StoreError, read::column, unit::Unit};
 
 /// A workload that has not been withdrawn.
@@ -43,7 +45,7 @@ impl Unit {
     pub async fn add_placements(&mut self, placements: &[Placement]) -> Result<(), StoreError> {
         let Some(first) = placements.first() else { return Ok(()) };
         let column =
-            |value: fn(&Placement) -> uuid::Uuid| placements.iter().map(value).collect::<Vec<_>>();
+            |value: fn(&Placement) -> Uuid| placements.iter().map(value).collect::<Vec<_>>();
         let types: Vec<_> = placements.iter().map(|p| p.process_type.to_string()).collect();
         let healths: Vec<_> = placements.iter().map(|p| p.health.as_str().to_owned()).collect();
         sqlx::query!(
@@ -66,15 +68,16 @@ impl Unit {
         Ok(())
     }
 
-    /// Keeps how a workload is.
+    /// Keeps how workloads are.
     pub async fn set_placement_health(
         &mut self,
-        workload: WorkloadId,
+        workloads: &[WorkloadId],
         health: WorkloadHealth,
     ) -> Result<(), StoreError> {
+        let ids: Vec<_> = workloads.iter().map(|id| id.0).collect();
         sqlx::query!(
-            "UPDATE placements SET health = $2 WHERE workload_id = $1",
-            workload.0,
+            "UPDATE placements SET health = $2 WHERE workload_id = ANY($1)",
+            &ids,
             health.as_str()
         )
         .execute(self.open().await?)
@@ -82,9 +85,9 @@ impl Unit {
         Ok(())
     }
 
-    /// Forgets a workload that was withdrawn.
-    pub async fn remove_placement(&mut self, workload: WorkloadId) -> Result<(), StoreError> {
-        sqlx::query!("DELETE FROM placements WHERE workload_id = $1", workload.0)
+    /// Forgets workloads that were withdrawn.
+    pub async fn remove_placements(&mut self, workloads: &[Uuid]) -> Result<(), StoreError> {
+        sqlx::query!("DELETE FROM placements WHERE workload_id = ANY($1)", workloads)
             .execute(self.open().await?)
             .await?;
         Ok(())
@@ -206,11 +209,17 @@ impl Unit {
         Ok(rows.into_iter().map(|row| open(row.release_id, row.number)).collect())
     }
 
-    /// Keeps that a later release has replaced this one.
-    pub async fn close_release(&mut self, release: ReleaseId) -> Result<(), StoreError> {
+    /// Keeps that the release of this number has replaced all that came before it.
+    pub async fn close_releases_before(
+        &mut self,
+        environment: EnvironmentId,
+        number: i32,
+    ) -> Result<(), StoreError> {
         sqlx::query!(
-            "UPDATE release_numbers SET superseded = true WHERE release_id = $1",
-            release.0
+            "UPDATE release_numbers SET superseded = true
+             WHERE environment_id = $1 AND number < $2 AND NOT superseded",
+            environment.0,
+            number
         )
         .execute(self.open().await?)
         .await?;
@@ -245,9 +254,13 @@ impl Store {
     /// The node a workload ran on must have acknowledged the withdrawal; one that has itself left
     /// must be released, which says that its peers have dropped it. Every edge of the network that
     /// was there before must have acknowledged it too (see [`Store::edges_acknowledged`]).
+    ///
+    /// At most `limit`, the first of every org before the second of any: what one org has withdrawn
+    /// does not hold up what another has.
     pub async fn releasable_workloads(
         &self,
         before: Timestamp,
+        limit: usize,
     ) -> Result<Vec<WorkloadId>, StoreError> {
         let ids = sqlx::query_scalar!(
             "SELECT w.workload_id FROM workloads w
@@ -265,8 +278,11 @@ impl Store {
                  WHERE edge.network_id = w.network_id AND edge.phase = 'active'
                    AND 'edge' = ANY(edge.roles) AND edge.enrolled_event_id < w.withdrawn_event_id
                    AND coalesce(s.revision, 0) < w.withdrawn_event_id)
-             ORDER BY w.workload_id LIMIT 1000",
-            before.0
+             ORDER BY row_number() OVER (PARTITION BY w.org_id ORDER BY w.workload_id),
+                      w.workload_id
+             LIMIT $2",
+            before.0,
+            i64::try_from(limit).unwrap_or(i64::MAX)
         )
         .fetch_all(&self.pool)
         .await?;

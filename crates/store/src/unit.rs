@@ -1,9 +1,10 @@
 //! One transaction: what a command reads and writes happens together or not at all.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sextant_model::{
-    ActorId, AggregateKind, Event, EventBody, Timestamp, aggregate::Aggregate, event::UnknownEvent,
+    ActorId, AggregateKind, EventBody, Timestamp, aggregate::Aggregate, event::UnknownEvent,
+    quota::Quotas,
 };
 use uuid::Uuid;
 
@@ -11,7 +12,6 @@ use crate::{
     Store,
     error::StoreError,
     ipam::PgIpam,
-    log::EventRow,
     projection::Projections,
     session::{PgConnection, Pool, Transaction},
 };
@@ -20,13 +20,14 @@ use crate::{
 /// reads before it gain nothing from one. Dropped without [`Unit::commit`], nothing happened.
 #[derive(Debug)]
 pub struct Unit {
-    pool: Pool,
-    carver: Pool,
-    transaction: Option<Transaction>,
+    pub(crate) pool: Pool,
+    pub(crate) carver: Pool,
+    pub(crate) quotas: Arc<Quotas>,
+    pub(crate) transaction: Option<Transaction>,
     last_event_id: i64,
     last_event_at: Option<Timestamp>,
     /// What was read of something that a newer version wrote.
-    newer: Option<(AggregateKind, UnknownEvent)>,
+    pub(crate) newer: Option<(AggregateKind, UnknownEvent)>,
     touched: Projections,
 }
 
@@ -43,12 +44,21 @@ pub struct Loaded<A> {
     pub created_at: Option<Timestamp>,
     /// Id of its first event.
     pub first_event_id: Option<i64>,
+    /// How many events were read for it; a checkpoint stood for the others.
+    pub events_read: usize,
 }
 
 impl<A: Aggregate> Loaded<A> {
     /// One that does not exist yet, under an id nobody else has.
     pub fn fresh(id: Uuid) -> Self {
-        Self { id, state: A::default(), version: 0, created_at: None, first_event_id: None }
+        Self {
+            id,
+            state: A::default(),
+            version: 0,
+            created_at: None,
+            first_event_id: None,
+            events_read: 0,
+        }
     }
 
     /// Folds in `events` that were appended, the last of them with the id `last_id`.
@@ -90,9 +100,10 @@ impl Store {
     /// Begins a command.
     pub fn begin(&self) -> Unit {
         let (pool, carver) = (self.pool.clone(), self.carver.clone());
+        let quotas = self.quotas.clone();
         let (transaction, last_event_at, newer) = (None, None, None);
         let touched = Projections::default();
-        Unit { pool, carver, transaction, last_event_id: 0, last_event_at, newer, touched }
+        Unit { pool, carver, quotas, transaction, last_event_id: 0, last_event_at, newer, touched }
     }
 }
 
@@ -105,35 +116,8 @@ impl Unit {
         self.transaction.as_deref_mut().ok_or(StoreError::Unavailable(sqlx::Error::PoolClosed))
     }
 
-    /// Folds the events of one aggregate.
-    pub async fn load<A: Aggregate>(&mut self, id: Uuid) -> Result<Loaded<A>, StoreError> {
-        let query = sqlx::query_as!(
-            EventRow,
-            "SELECT event_id, occurred_at, aggregate_type, aggregate_id, aggregate_seq, event_type,
-                    actor_id, payload
-             FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY aggregate_seq",
-            A::KIND.as_str(),
-            id
-        );
-        let rows = match &mut self.transaction {
-            Some(transaction) => query.fetch_all(&mut **transaction).await?,
-            None => query.fetch_all(&self.pool).await?,
-        };
-        let mut loaded = Loaded::<A>::fresh(id);
-        for row in rows {
-            let event = Event::from(row);
-            if let Some(unknown) = event.body.unknown() {
-                self.newer.get_or_insert_with(|| (A::KIND, unknown.clone()));
-            }
-            loaded.state.apply(&event.body);
-            loaded.version = event.aggregate_seq;
-            loaded.created_at.get_or_insert(event.occurred_at);
-            loaded.first_event_id.get_or_insert(event.event_id);
-        }
-        Ok(loaded)
-    }
-
-    /// How many events of one type an aggregate has within the last `span`, by the database's clock.
+    /// How many events of one type an aggregate has within the last `span`, by the database's
+    /// clock; of its newest thousand, so that a long history costs no more.
     pub async fn events_within<A: Aggregate>(
         &self,
         id: Uuid,
@@ -141,9 +125,11 @@ impl Unit {
         span: Duration,
     ) -> Result<u64, StoreError> {
         let count = sqlx::query_scalar!(
-            r#"SELECT count(*) AS "count!" FROM events
-               WHERE aggregate_type = $1 AND aggregate_id = $2 AND event_type = $3
-                 AND occurred_at > now() - make_interval(secs => $4)"#,
+            r#"SELECT count(*) AS "count!" FROM (
+                   SELECT event_type, occurred_at FROM events
+                   WHERE aggregate_type = $1 AND aggregate_id = $2
+                   ORDER BY aggregate_seq DESC LIMIT 1000) newest
+               WHERE event_type = $3 AND occurred_at > now() - make_interval(secs => $4)"#,
             A::KIND.as_str(),
             id,
             event_type,
@@ -197,6 +183,41 @@ impl Unit {
             }
             None => Ok(()),
         }
+    }
+
+    /// Appends the next event of each of several aggregates in one statement, in their order, and
+    /// folds them in.
+    pub async fn append_next<A: Aggregate>(
+        &mut self,
+        batch: &mut [(Loaded<A>, EventBody)],
+        actor: ActorId,
+    ) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.check_known()?;
+        let ids: Vec<_> = batch.iter().map(|(loaded, _)| loaded.id).collect();
+        let versions: Vec<_> = batch.iter().map(|(loaded, _)| loaded.version).collect();
+        let (types, payloads) = columns(batch.iter().map(|(_, body)| body))?;
+        let appended = sqlx::query!(
+            r#"SELECT append_next_events($1, $2, $3, $4, $5, $6) AS "ids!", now() AS "now!""#,
+            A::KIND.as_str(),
+            &ids,
+            &versions,
+            actor.0,
+            &types,
+            &payloads
+        )
+        .fetch_one(self.open().await?)
+        .await?;
+        let now = Timestamp(appended.now);
+        for ((loaded, body), id) in batch.iter_mut().zip(&appended.ids) {
+            loaded.fold(std::slice::from_ref(body), *id, now);
+        }
+        self.touched = self.touched.and(Projections::of(A::KIND));
+        self.last_event_id = appended.ids.last().copied().unwrap_or(self.last_event_id);
+        self.last_event_at = Some(now);
+        Ok(())
     }
 
     /// Prefixes and addresses, within this transaction.

@@ -8,7 +8,7 @@ use crate::{
     resource::{
         app::{App, NewApp},
         environment::{Environment, NewEnvironment},
-        org::{NewOrg, Org},
+        org::{NewOrg, NewOrgQuotas, Org, OrgQuotas},
         release::{NewRelease, Release},
         workload::{HealthReport, NewWorkload, Workload},
     },
@@ -67,6 +67,17 @@ impl Client {
     /// `GET /v1/orgs/{id}`.
     pub async fn org(&self, id: OrgId) -> Answer<Tagged<Org>> {
         self.send(Call::get(format!("/v1/orgs/{id}"))).await
+    }
+
+    /// `GET /v1/orgs/{id}/quotas`.
+    pub async fn org_quotas(&self, id: OrgId) -> Answer<OrgQuotas> {
+        Ok(self.send(Call::get(format!("/v1/orgs/{id}/quotas"))).await?.value)
+    }
+
+    /// `PUT /v1/orgs/{id}/quotas`.
+    pub async fn set_org_quotas(&self, id: OrgId, new: &NewOrgQuotas) -> Answer<OrgQuotas> {
+        let call = Call::new(http::Method::PUT, format!("/v1/orgs/{id}/quotas"));
+        Ok(self.send(call.body(new)).await?.value)
     }
 
     /// `DELETE /v1/orgs/{id}`.

@@ -1,7 +1,9 @@
 //! Orgs: tenants.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
-use sextant_model::{DnsLabel, OrgId, Timestamp};
+use sextant_model::{DnsLabel, OrgId, Timestamp, quota::Quota};
 use utoipa::ToSchema;
 
 /// A tenant.
@@ -23,4 +25,35 @@ pub struct Org {
 pub struct NewOrg {
     /// Unique name.
     pub name: DnsLabel,
+}
+
+/// What an org may have and what it has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OrgQuotas {
+    /// Which org.
+    pub org_id: OrgId,
+    /// Every quota there is.
+    pub quotas: Vec<OrgQuota>,
+}
+
+/// One quota of an org.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OrgQuota {
+    /// What is limited.
+    pub quota: Quota,
+    /// How many there may be.
+    pub limit: u64,
+    /// Whether the limit is the org's own instead of the platform's.
+    pub own: bool,
+    /// How many there are; absent for what each replica, or each request, counts by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<u64>,
+}
+
+/// Body of `PUT /v1/orgs/{id}/quotas`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewOrgQuotas {
+    /// The limits that are the org's own; the platform's hold for the others.
+    pub limits: BTreeMap<Quota, u64>,
 }

@@ -11,6 +11,7 @@ use sextant_api::{
 use sextant_model::{
     AggregateKind, ApiTokenId, OrgId, Refusal,
     aggregate::{ApiTokenState, OrgState, api_token::descendants},
+    quota::Quota,
     secret::{self, Secret},
 };
 use sextant_store::{Loaded, Unit};
@@ -57,7 +58,11 @@ pub async fn create(
     let mut token = Loaded::<ApiTokenState>::fresh(id.0);
     match org_id {
         // With the lock on the org, in one transaction: no second connection is waited for.
-        Some(_) => command.unit.append(&mut token, &[event], who.actor()).await?,
+        Some(org) => {
+            command.unit.within_share(org, Quota::ApiTokens, 1).await?;
+            command.unit.count_token(org, id.0).await?;
+            command.unit.append(&mut token, &[event], who.actor()).await?;
+        }
         None => command.append_first(&mut token, event).await?,
     }
     let created = token.state.created()?;
@@ -128,6 +133,9 @@ pub async fn revoke(
     let mut tokens = vec![token];
     for id in descendants(id, command.unit.made_tokens().await?) {
         tokens.push(command.unit.load::<ApiTokenState>(id.0).await?);
+    }
+    for token in &tokens {
+        command.unit.release_names(token.id).await?;
     }
     for token in &mut tokens {
         let events: Vec<_> = token.state.revoke()?.into_iter().collect();

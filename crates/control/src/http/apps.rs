@@ -10,6 +10,7 @@ use sextant_model::{
     AggregateKind, AppId, OrgId, Refusal,
     aggregate::{AppState, OrgState},
     event::AppCreated,
+    quota::Quota,
 };
 use sextant_store::{Loaded, claims::NameScope};
 
@@ -60,6 +61,7 @@ pub async fn create(
     }
     let org = command.unit.load::<OrgState>(org_id.0).await?;
     org.state.live()?;
+    command.unit.within_share(org_id, Quota::Apps, 1).await?;
     let id = AppId(app.id());
     let mut created = Loaded::<AppState>::fresh(id.0);
     command.unit.claim_name(NameScope::AppsOf(org_id), &new.name, id.0).await?;

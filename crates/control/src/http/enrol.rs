@@ -69,12 +69,19 @@ async fn enrolled(
     let csr = CheckedRequest::parse(&request.certificate_request)
         .map_err(|error| ApiError::CertificateRequest(error.to_string()))?;
     let mut unit = app.store.of_callers().begin();
+    let invited = unit.load::<EnrolmentTokenState>(token.id.0).await?;
+    *known = invited.state.created().is_ok().then_some(Subject::EnrolmentToken(token.id));
+    check_secret(&invited, &token)?;
+    // Asked before the transaction opens: a request holds one connection at a time.
+    let network = invited.state.created()?.network_id.0;
+    let free = check_free(app, network, request.endpoint, NodeId(app.id())).await;
+    // A machine that asks again while its first request is on its way waits for it here.
+    unit.take_turn(token.id.0).await?;
     let invitation = unit.load::<EnrolmentTokenState>(token.id.0).await?;
-    *known = invitation.state.created().is_ok().then_some(Subject::EnrolmentToken(token.id));
-    check_secret(&invitation, &token)?;
     let (mut node, status) = if let Some(id) = invitation.state.used_by() {
         (repeated(&mut unit, id, &request, &csr).await?, StatusCode::OK)
     } else {
+        free?;
         let node = create(app, &mut unit, invitation, token.id, &request, &csr).await?;
         (node, StatusCode::CREATED)
     };
@@ -130,8 +137,8 @@ async fn create(
     let created = invitation.state.created()?.clone();
     let network = unit.load::<NetworkState>(created.network_id.0).await?;
     network.state.check_endpoint(request.endpoint)?;
-    check_free(app, network.id, request.endpoint, id).await?;
-    unit.append(&mut invitation, &[used], actor).await?;
+    // The events last: from the first one on everybody who follows the log waits for this
+    // transaction, and names and prefixes may be held by others.
     unit.claim_name(NameScope::NodesOf(created.network_id), &created.node_name, id.0).await?;
     unit.claim_key(&request.public_key, id.0).await?;
     let block = unit.ipam().await?.allocate_block(network.id, NODE_PREFIX_LENGTH, id.0).await?;
@@ -148,6 +155,7 @@ async fn create(
         token_id,
         client_key_fingerprint: csr.key_fingerprint(),
     })?;
+    unit.append(&mut invitation, &[used], actor).await?;
     let mut node = Loaded::<NodeState>::fresh(id.0);
     unit.append(&mut node, &[enrolled], actor).await?;
     Ok(node)

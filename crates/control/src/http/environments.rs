@@ -7,9 +7,10 @@ use sextant_api::{
     resource::environment::{Environment, NewEnvironment},
 };
 use sextant_model::{
-    AggregateKind, AppId, EnvironmentId, NetworkId, OrgId, Refusal,
-    aggregate::{AppState, EnvironmentState, NetworkState, OrgState, TenancyRefusal},
+    AggregateKind, AppId, DnsLabel, EnvironmentId, NetworkId, OrgId, Refusal,
+    aggregate::{AppState, EnvironmentState, NetworkState, TenancyRefusal},
     event::EnvironmentCreated,
+    quota::Quota,
 };
 use sextant_store::{Loaded, Unit, claims::NameScope, read::PageRequest};
 
@@ -57,6 +58,7 @@ pub async fn create(
         Begun::Fresh(command) => command,
         Begun::Replayed(response) => return Ok(response),
     };
+    check_owner(&mut command.unit, scope, AggregateKind::App, new.app_id.0).await?;
     if !command.unit.hold(new.app_id.0).await? {
         return Err(Refusal::NotFound(AggregateKind::App).into());
     }
@@ -65,6 +67,7 @@ pub async fn create(
     scope.check(org_id, AggregateKind::App)?;
     let network_id = network?;
     hold_network(&mut command.unit, network_id).await?;
+    command.unit.within_share(org_id, Quota::Environments, 1).await?;
     let id = EnvironmentId(app.id());
     command.unit.claim_name(NameScope::EnvironmentsOf(new.app_id), &new.name, id.0).await?;
     command.unit.enter_network(id, network_id).await?;
@@ -124,10 +127,20 @@ pub async fn read(
     OrgReader(_, scope): OrgReader,
     Path(id): Path<EnvironmentId>,
 ) -> Result<Response, ApiError> {
+    let found = known(&app, scope, id).await?;
+    Ok(tagged(found.version, found))
+}
+
+/// The environment as lists show it, if it is there and in `scope`: no aggregate is folded for it.
+pub(super) async fn known(
+    app: &App,
+    scope: Scope,
+    id: EnvironmentId,
+) -> Result<Environment, ApiError> {
     let found = app.store.environment(id).await?;
     let found = found.ok_or(Refusal::NotFound(AggregateKind::Environment))?;
     scope.check(found.org_id, AggregateKind::Environment)?;
-    Ok(tagged(found.version, found))
+    Ok(found)
 }
 
 /// Deletes an environment without routes and workloads; it gives up its hostnames and port grants.
@@ -150,21 +163,38 @@ pub async fn delete(
     let workloads = command.unit.placements_in(id).await?.len() as u64;
     let routes = command.unit.routes_in(id).await?;
     let events = environment.state.delete(routes, workloads)?;
-    command.unit.append(&mut environment, &events, who.actor()).await?;
     command.unit.release_hostnames(id).await?;
     command.unit.leave_network(id).await?;
+    command.unit.append(&mut environment, &events, who.actor()).await?;
     command.finish(Answer::no_content()).await
 }
 
-/// The environment, if it is there and in `scope`.
+/// The environment, if it is there and in `scope`. To an org, another's environment costs as little
+/// as one that does not exist: whose it is is asked before anything else.
 pub(super) async fn owned(
     unit: &mut Unit,
     scope: Scope,
     id: EnvironmentId,
 ) -> Result<Loaded<EnvironmentState>, ApiError> {
+    check_owner(unit, scope, AggregateKind::Environment, id.0).await?;
     let environment = unit.load::<EnvironmentState>(id.0).await?;
     scope.check(environment.state.live()?.org_id, AggregateKind::Environment)?;
     Ok(environment)
+}
+
+/// Refuses what belongs to another org before it is locked or read: whoever may not change it does
+/// not hold up whoever may.
+pub(super) async fn check_owner(
+    unit: &mut Unit,
+    scope: Scope,
+    kind: AggregateKind,
+    id: uuid::Uuid,
+) -> Result<(), ApiError> {
+    if let Scope::Org(_) = scope {
+        let owner = unit.org_of(kind, id).await?.ok_or(Refusal::NotFound(kind))?;
+        scope.check(owner, kind)?;
+    }
+    Ok(())
 }
 
 /// How people name an environment, deleted or not: `ORG/APP/ENVIRONMENT`.
@@ -172,10 +202,16 @@ pub(super) async fn path(
     unit: &mut Unit,
     environment: &EnvironmentCreated,
 ) -> Result<String, ApiError> {
-    let org = unit.load::<OrgState>(environment.org_id.0).await?;
-    let app = unit.load::<AppState>(environment.app_id.0).await?;
-    let (org, app) = (&org.state.created()?.name, &app.state.created()?.name);
+    let (org, app) = names(unit, environment).await?;
     Ok(format!("{org}/{app}/{}", environment.name))
+}
+
+async fn names(
+    unit: &mut Unit,
+    environment: &EnvironmentCreated,
+) -> Result<(DnsLabel, DnsLabel), ApiError> {
+    let names = unit.names_of(environment.org_id, environment.app_id).await?;
+    Ok(names.ok_or(Refusal::NotFound(AggregateKind::App))?)
 }
 
 async fn resource(
@@ -183,15 +219,14 @@ async fn resource(
     environment: &Loaded<EnvironmentState>,
 ) -> Result<Environment, ApiError> {
     let created = environment.state.created()?;
-    let org = unit.load::<OrgState>(created.org_id.0).await?;
-    let app = unit.load::<AppState>(created.app_id.0).await?;
+    let (org_name, app_name) = names(unit, created).await?;
     let missing = Refusal::NotFound(AggregateKind::Environment);
     Ok(Environment {
         id: EnvironmentId(environment.id),
         org_id: created.org_id,
-        org_name: org.state.created()?.name.clone(),
+        org_name,
         app_id: created.app_id,
-        app_name: app.state.created()?.name.clone(),
+        app_name,
         network_id: created.network_id,
         name: created.name.clone(),
         version: environment.version,

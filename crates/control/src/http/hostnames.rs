@@ -12,15 +12,16 @@ use sextant_api::{
     },
 };
 use sextant_model::{
-    AggregateKind, EnvironmentId, HostPattern, Refusal, RouteId, Timestamp,
-    aggregate::{EnvironmentState, RouteState, environment::Claim},
+    AggregateKind, EnvironmentId, EventBody, HostPattern, Refusal, RouteId, Timestamp,
+    aggregate::{Aggregate, EnvironmentState, RouteState, environment::Claim},
     event::Holder,
     hostname::{challenge_name, challenge_value},
     neighbours::that_go_along,
+    quota::Quota,
 };
 use sextant_store::{Loaded, Unit, read::HostnamePage};
 
-use super::environments::{owned, path};
+use super::environments::{check_owner, known, owned, path};
 use crate::{
     app::App,
     auth::{OrgAdmin, OrgReader, Scope},
@@ -58,6 +59,10 @@ pub async fn claim(
     };
     let hostname = new.hostname;
     let mut environment = seized(&mut command.unit, scope, id).await?;
+    if !environment.state.hostnames().contains_key(&hostname) {
+        let org_id = environment.state.live()?.org_id;
+        command.unit.within_share(org_id, Quota::Hostnames, 1).await?;
+    }
     let known = environment.state.hostnames().get(&hostname) == Some(&Claim::Owned);
     if !known {
         app.hostnames.check_reserved(&hostname, scope)?;
@@ -90,7 +95,7 @@ pub async fn list(
     Path(id): Path<EnvironmentId>,
     Query(query): Query<HostnameQuery>,
 ) -> Result<Answered<Page<EnvironmentHostname>>, ApiError> {
-    owned(&mut app.store.begin(), scope, id).await?;
+    known(&app, scope, id).await?;
     let after = query.after.as_deref().filter(|after| !after.is_empty());
     let after = after.map(HostPattern::new).transpose().map_err(|_| ApiError::BadRequest {
         code: "cursor-invalid",
@@ -174,6 +179,9 @@ pub async fn transfer(
     };
     let to_id = new.to_environment_id;
     let unit = &mut command.unit;
+    for environment in [id, to_id] {
+        check_owner(unit, scope, AggregateKind::Environment, environment.0).await?;
+    }
     // In one order, whichever way names move, so that two moves do not wait for each other.
     unit.seize(id.min(to_id).0).await?;
     unit.seize(id.max(to_id).0).await?;
@@ -187,14 +195,24 @@ pub async fn transfer(
             let domain = app.hostnames.platform_domain();
             names = that_go_along(&hostname, from.state.owned_hostnames().cloned(), domain);
         }
-        routes = move_routes(unit, &names, id, &to, who.actor()).await?;
+        let mut moves = moved_routes(unit, &names, id, &to).await?;
+        let (mut surrendered, mut acquired, mut after) = (vec![], vec![], to.state.clone());
         for name in &names {
-            let (surrendered, acquired) =
-                (from.state.surrender(name, has)?, to.state.acquire(name, had)?);
-            unit.append(&mut from, &[surrendered], who.actor()).await?;
-            unit.append(&mut to, &[acquired], who.actor()).await?;
+            surrendered.push(from.state.surrender(name, has)?);
+            let event = after.acquire(name, had)?;
+            after.apply(&event);
+            acquired.push(event);
         }
+        if had.org_id != has.org_id {
+            let more = names.len() as u64;
+            unit.within_share(has.org_id, Quota::Hostnames, more).await?;
+        }
+        // The events last: from the first one on everybody who follows the log waits.
         unit.hand_over_hostnames(&names, id, to_id, has.org_id).await?;
+        unit.append_next(&mut moves, who.actor()).await?;
+        unit.append(&mut from, &surrendered, who.actor()).await?;
+        unit.append(&mut to, &acquired, who.actor()).await?;
+        routes = moves.iter().map(|(route, _)| RouteId(route.id)).collect();
     }
     names.remove(&hostname);
     let since = since(&app, &mut command.unit, &hostname, to_id).await?;
@@ -208,30 +226,25 @@ fn holder(environment: &Loaded<EnvironmentState>) -> Result<Holder, Refusal> {
     Ok(Holder { org_id, environment_id: EnvironmentId(environment.id) })
 }
 
-/// Moves the routes of these names. Reads all before it writes the first, because writing holds back
-/// everybody who follows the log.
-async fn move_routes(
+/// The routes of these names, and what moves each of them.
+async fn moved_routes(
     unit: &mut Unit,
     names: &BTreeSet<HostPattern>,
     from: EnvironmentId,
     to: &Loaded<EnvironmentState>,
-    actor: sextant_model::ActorId,
-) -> Result<Vec<RouteId>, ApiError> {
+) -> Result<Vec<(Loaded<RouteState>, EventBody)>, ApiError> {
     let path = path(unit, to.state.live()?).await?;
     let surroundings = Surroundings::of(unit, to, path).await?;
-    let mut moves = vec![];
+    let mut ids = vec![];
     for name in names {
-        for id in unit.routes_of_hostname(name, from).await? {
-            let route = unit.load::<RouteState>(id.0).await?;
-            let moved = route.state.move_to(&surroundings.target(to))?;
-            moves.push((route, moved));
-        }
+        ids.extend(unit.routes_of_hostname(name, from).await?.into_iter().map(|id| id.0));
     }
-    let routes = moves.iter().map(|(route, _)| RouteId(route.id)).collect();
-    for (mut route, moved) in moves {
-        unit.append(&mut route, &[moved], actor).await?;
-    }
-    Ok(routes)
+    let routes = unit.load_all::<RouteState>(&ids).await?.into_iter();
+    let moves = routes.map(|route| {
+        let moved = route.state.move_to(&surroundings.target(to))?;
+        Ok::<_, ApiError>((route, moved))
+    });
+    moves.collect()
 }
 
 /// Gives a hostname back, owned or pending, if no route uses it.
@@ -249,8 +262,8 @@ pub async fn release(
     let mut environment = seized(&mut command.unit, scope, id).await?;
     let routes = command.unit.routes_of_hostname(&hostname, id).await?.len() as u64;
     let event = environment.state.release_hostname(&hostname, routes)?;
-    command.unit.append(&mut environment, &[event], who.actor()).await?;
     command.unit.release_hostname(&hostname, id).await?;
+    command.unit.append(&mut environment, &[event], who.actor()).await?;
     command.finish(Answer::no_content()).await
 }
 
@@ -260,6 +273,7 @@ pub(super) async fn seized(
     scope: Scope,
     id: EnvironmentId,
 ) -> Result<Loaded<EnvironmentState>, ApiError> {
+    check_owner(unit, scope, AggregateKind::Environment, id.0).await?;
     if !unit.seize(id.0).await? {
         return Err(Refusal::NotFound(AggregateKind::Environment).into());
     }

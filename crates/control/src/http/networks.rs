@@ -7,7 +7,7 @@ use sextant_api::{
     resource::network::{Network, NetworkPatch, NewNetwork},
 };
 use sextant_model::{
-    AggregateKind, NetworkId, Refusal,
+    AggregateKind, EventBody, NetworkId, Refusal,
     address::ula_prefix,
     aggregate::{NetworkState, network::NetworkWish},
     ipam::Ipam,
@@ -50,13 +50,16 @@ pub async fn create(
     };
     let event = NetworkState::create(wish, ula_prefix(global_id))?;
     let id = NetworkId(app.id());
-    let mut network = Loaded::<NetworkState>::fresh(id.0);
-    command.unit.append(&mut network, &[event], who.actor()).await?;
-    let created = network.state.live()?;
+    // The event last: from it on everybody who follows the log waits for this transaction.
+    let EventBody::NetworkCreated(created) = &event else {
+        return Err(ApiError::Internal("a network was to be created".into()));
+    };
     command.unit.claim_name(NameScope::Networks, &created.name, id.0).await?;
     if let Some(prefix) = created.ipv6_prefix.and_then(sextant_model::Prefix::v6) {
         command.unit.ipam().await?.create_pool(id.0, prefix).await?;
     }
+    let mut network = Loaded::<NetworkState>::fresh(id.0);
+    command.unit.append(&mut network, &[event], who.actor()).await?;
     let answer = Answer::created(&resource(&network)?)?.version(network.version);
     command.finish(answer).await
 }
@@ -106,9 +109,9 @@ pub async fn rename(
     if_match.require(network.version)?;
     let events: Vec<_> = network.state.rename(patch.name.clone())?.into_iter().collect();
     if !events.is_empty() {
-        command.unit.append(&mut network, &events, who.actor()).await?;
         command.unit.release_names(id.0).await?;
         command.unit.claim_name(NameScope::Networks, &patch.name, id.0).await?;
+        command.unit.append(&mut network, &events, who.actor()).await?;
     }
     let answer = Answer::ok(&resource(&network)?)?.version(network.version);
     command.finish(answer).await
@@ -135,8 +138,8 @@ pub async fn delete(
     let nodes = command.unit.ipam().await?.blocks_in_use(id.0).await?;
     let environments = command.unit.environments_in(id).await?;
     let event = network.state.delete(nodes, environments)?;
-    command.unit.append(&mut network, &[event], who.actor()).await?;
     command.unit.ipam().await?.delete_pool(id.0).await?;
+    command.unit.append(&mut network, &[event], who.actor()).await?;
     command.finish(Answer::no_content()).await
 }
 

@@ -4,11 +4,12 @@ use axum::{Json as Answered, extract::State, response::Response};
 use sextant_api::{
     Problem,
     page::Page,
-    resource::org::{NewOrg, Org},
+    resource::org::{NewOrg, NewOrgQuotas, Org, OrgQuota, OrgQuotas},
 };
 use sextant_model::{
     AggregateKind, ApiTokenId, OrgId, Refusal,
     aggregate::{ApiTokenState, OrgState},
+    quota::Quota,
 };
 use sextant_store::{Loaded, claims::NameScope};
 
@@ -38,9 +39,9 @@ pub async fn create(
     };
     let id = OrgId(app.id());
     let mut org = Loaded::<OrgState>::fresh(id.0);
-    let event = OrgState::create(new.name);
+    let event = OrgState::create(new.name.clone());
+    command.unit.claim_name(NameScope::Orgs, &new.name, id.0).await?;
     command.unit.append(&mut org, &[event], who.actor()).await?;
-    command.unit.claim_name(NameScope::Orgs, &org.state.live()?.name, id.0).await?;
     let answer = Answer::created(&resource(&org)?)?.version(org.version);
     command.finish(answer).await
 }
@@ -69,6 +70,56 @@ pub async fn read(
     Ok(tagged(org.version, org))
 }
 
+/// Reads what an org may have and what it has.
+#[utoipa::path(get, path = "/v1/orgs/{org_id}/quotas", tag = "tenancy",
+    params(("org_id" = OrgId, Path)),
+    responses((status = 200, body = OrgQuotas), (status = "4XX", body = Problem)))]
+pub async fn read_quotas(
+    State(app): State<App>,
+    OrgReader(_, scope): OrgReader,
+    Path(id): Path<OrgId>,
+) -> Result<Answered<OrgQuotas>, ApiError> {
+    scope.check(id, AggregateKind::Org)?;
+    let org = app.store.begin().load::<OrgState>(id.0).await?;
+    org.state.live()?;
+    Ok(Answered(quotas(&app, &org).await?))
+}
+
+/// Gives an org limits of its own, in place of those it had; the platform's hold for the others.
+/// What it has already stays.
+#[utoipa::path(put, path = "/v1/orgs/{org_id}/quotas", tag = "tenancy",
+    params(("org_id" = OrgId, Path)), request_body = NewOrgQuotas,
+    responses((status = 200, body = OrgQuotas), (status = 202, body = OrgQuotas),
+        (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+pub async fn set_quotas(
+    State(app): State<App>,
+    PlatformAdmin(who): PlatformAdmin,
+    Path(id): Path<OrgId>,
+    Json(new): Json<NewOrgQuotas>,
+) -> Result<Response, ApiError> {
+    let mut command = Command::begin_plain(&app, who.actor());
+    let mut org = command.unit.load::<OrgState>(id.0).await?;
+    let events: Vec<_> = org.state.set_limits(&new.limits)?.into_iter().collect();
+    // Counted before the transaction opens: a request holds one connection at a time.
+    let mut after = org.clone();
+    after.fold(&events, 0, app.now());
+    let resource = quotas(&app, &after).await?;
+    command.unit.append(&mut org, &events, who.actor()).await?;
+    command.finish(Answer::ok(&resource)?).await
+}
+
+async fn quotas(app: &App, org: &Loaded<OrgState>) -> Result<OrgQuotas, ApiError> {
+    let id = OrgId(org.id);
+    let usage = app.store.usage(id).await?;
+    let quotas = Quota::ALL.iter().map(|quota| OrgQuota {
+        quota: *quota,
+        limit: org.state.limit(*quota).unwrap_or_else(|| app.store.quotas().limit(*quota)),
+        own: org.state.limit(*quota).is_some(),
+        used: usage.get(quota).copied(),
+    });
+    Ok(OrgQuotas { org_id: id, quotas: quotas.collect() })
+}
+
 /// Deletes an org without apps, and revokes its API tokens.
 #[utoipa::path(delete, path = "/v1/orgs/{org_id}", tag = "tenancy",
     params(("org_id" = OrgId, Path),
@@ -90,18 +141,19 @@ pub async fn delete(
     let apps = command.unit.names_in(NameScope::AppsOf(id)).await?;
     let event = org.state.delete(apps)?;
     // Read before the first event is written: writing holds back everybody who follows the log.
-    let mut tokens = vec![];
-    for token in command.unit.tokens_of(id).await? {
-        tokens.push(command.unit.load::<ApiTokenState>(token.0).await?);
+    let tokens: Vec<_> = command.unit.tokens_of(id).await?.iter().map(|token| token.0).collect();
+    let mut revoked = vec![];
+    for token in command.unit.load_all::<ApiTokenState>(&tokens).await? {
+        if let Some(event) = token.state.revoke()? {
+            revoked.push((token, event));
+        }
     }
+    command.unit.forget_tokens_of(id).await?;
     command.unit.append(&mut org, &[event], who.actor()).await?;
-    for token in &mut tokens {
-        let events: Vec<_> = token.state.revoke()?.into_iter().collect();
-        command.unit.append(token, &events, who.actor()).await?;
-    }
+    command.unit.append_next(&mut revoked, who.actor()).await?;
     let response = command.finish(Answer::no_content()).await?;
     for token in tokens {
-        app.tokens.forget(ApiTokenId(token.id));
+        app.tokens.forget(ApiTokenId(token));
     }
     Ok(response)
 }

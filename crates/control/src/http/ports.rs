@@ -11,7 +11,7 @@ use sextant_model::{
 };
 use sextant_store::Loaded;
 
-use super::{environments::owned, hostnames::seized, tagged};
+use super::{environments::known, hostnames::seized, tagged};
 use crate::{
     app::App,
     auth::{OrgReader, PlatformAdmin, Scope},
@@ -138,7 +138,7 @@ pub async fn list_grants(
     OrgReader(_, scope): OrgReader,
     Path(id): Path<EnvironmentId>,
 ) -> Result<Answered<Page<PortGrant>>, ApiError> {
-    owned(&mut app.store.begin(), scope, id).await?;
+    known(&app, scope, id).await?;
     Ok(Answered(Page { items: app.store.port_grants(id).await?, next_after: None }))
 }
 

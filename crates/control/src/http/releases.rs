@@ -14,6 +14,7 @@ use sextant_model::{
     aggregate::{ReleaseState, TenancyRefusal, release::Phase},
     event::ReleaseCreated,
     placement::Workers,
+    quota::{self, Quota},
 };
 use sextant_store::{FirstEvent, Loaded};
 
@@ -43,6 +44,8 @@ pub async fn deploy(
     IdempotencyKey(key): IdempotencyKey,
     Json(new): Json<NewRelease>,
 ) -> Result<Response, ApiError> {
+    let wanted: u64 = new.processes.iter().map(|process| u64::from(process.instances)).sum();
+    app.count_events(scope, wanted).await?;
     let operation = format!("POST /v1/environments/{environment_id}/releases");
     let mut command = match Command::begin(&app, who.actor(), key, &operation, &new).await? {
         Begun::Fresh(command) => command,
@@ -61,6 +64,11 @@ pub async fn deploy(
         number,
         processes: new.processes.clone(),
     })?;
+    let unit = &mut command.unit;
+    let most = unit.limit(created.org_id, Quota::WorkloadsPerDeploy).await?;
+    quota::check(Quota::WorkloadsPerDeploy, most, 0, wanted).map_err(Refusal::from)?;
+    unit.within_share(created.org_id, Quota::Releases, 1).await?;
+    unit.within_share(created.org_id, Quota::Workloads, wanted).await?;
     let workers = command.unit.workers(created.network_id, environment_id, true).await?;
     let placed = Workers::new(workers, app.now()).place_all(&new.processes);
     let placed = placed.ok_or(Refusal::Tenancy(TenancyRefusal::NoWorker))?;
@@ -93,9 +101,7 @@ pub async fn list(
     Path(environment_id): Path<EnvironmentId>,
     Query(query): Query<ListQuery>,
 ) -> Result<Answered<Page<Release>>, ApiError> {
-    let missing = Refusal::NotFound(AggregateKind::Environment);
-    let environment = app.store.environment(environment_id).await?.ok_or(missing)?;
-    scope.check(environment.org_id, AggregateKind::Environment)?;
+    environments::known(&app, scope, environment_id).await?;
     Ok(Answered(app.store.releases(environment_id, query.page()?).await?))
 }
 

@@ -14,11 +14,12 @@ use sextant_model::{
         EnvironmentState, RouteState,
         route::{Backend, RouteWish},
     },
+    quota::Quota,
 };
 use sextant_store::{Loaded, Unit, read::RouteFilter};
 
 use super::{
-    environments::{owned, path},
+    environments::{check_owner, owned, path},
     hostnames::seized,
     tagged,
 };
@@ -71,12 +72,17 @@ pub async fn create(
     };
     let unit = &mut command.unit;
     let mut environment = held(unit, scope, id, new.hostname.as_ref()).await?;
+    let org_id = environment.state.live()?.org_id;
+    unit.within_share(org_id, Quota::Routes, 1).await?;
     let path = path(unit, environment.state.live()?).await?;
     let surroundings = Surroundings::of(unit, &environment, path).await?;
     let event = RouteState::create(wish(new), &surroundings.target(&environment))?;
     let route_id = RouteId(app.id());
     let made = created(&event)?;
     if let Some(hostname) = &made.hostname {
+        if !environment.state.hostnames().contains_key(hostname) {
+            unit.within_share(org_id, Quota::Hostnames, 1).await?;
+        }
         let (rules, asker) = (&app.hostnames, (scope, who.actor()));
         settle_hostname(unit, rules, &mut environment, &surroundings, hostname, asker).await?;
     }
@@ -95,6 +101,7 @@ async fn held(
     id: EnvironmentId,
     hostname: Option<&HostPattern>,
 ) -> Result<Loaded<EnvironmentState>, ApiError> {
+    check_owner(unit, scope, AggregateKind::Environment, id.0).await?;
     if let Some(hostname) = hostname {
         let holder = unit.hostname_holder(hostname).await?;
         if holder.is_none_or(|holder| holder.environment_id != id) {
@@ -205,8 +212,8 @@ pub async fn delete(
     let mut route = found(&mut command.unit, scope, id).await?;
     if_match.check(route.version)?;
     let event = route.state.delete()?;
-    command.unit.append(&mut route, &[event], who.actor()).await?;
     command.unit.release_listener(id).await?;
+    command.unit.append(&mut route, &[event], who.actor()).await?;
     command.finish(Answer::no_content()).await
 }
 

@@ -11,6 +11,7 @@ use sextant_model::{
     aggregate::{EnvironmentState, NodeState, TenancyRefusal, WorkloadState, workload::Phase},
     event::WorkloadPlaced,
     placement::Workers,
+    quota::Quota,
 };
 use sextant_store::{Loaded, Unit, read::WorkloadFilter};
 
@@ -68,6 +69,7 @@ pub async fn register(
     if !command.unit.hold(environment_id.0).await? {
         return Err(Refusal::NotFound(AggregateKind::Environment).into());
     }
+    command.unit.within_share(created.org_id, Quota::Workloads, 1).await?;
     let mut workers = command.unit.workers(created.network_id, environment_id, false).await?;
     let refusal = match new.node_id {
         None => TenancyRefusal::NoWorker,
@@ -141,10 +143,11 @@ pub async fn remove(
     let placed = found.state.placed()?.clone();
     scope.check(placed.org_id, AggregateKind::Workload)?;
     command.unit.seize(placed.environment_id.0).await?;
-    let mut workload = command.unit.load::<WorkloadState>(id.0).await?;
-    if_match.check(workload.version)?;
-    withdraw(&mut command.unit, &mut workload, who.actor()).await?;
-    let resource = read_resource(&mut command.unit, &workload, &placed).await?;
+    let current = command.unit.load::<WorkloadState>(id.0).await?;
+    if_match.check(current.version)?;
+    let withdrawn = withdraw(&mut command.unit, &[id], who.actor()).await?;
+    let workload = withdrawn.first().unwrap_or(&current);
+    let resource = read_resource(&mut command.unit, workload, &placed).await?;
     command.finish(Answer::ok(&resource)?.version(workload.version)).await
 }
 

@@ -3,13 +3,14 @@
 mod authorization;
 mod bad_input;
 mod certificates;
+mod cost;
 mod deploy;
 mod door;
 mod duplicates;
 mod enrolment;
-
 mod ingress;
 mod preparation;
+mod quotas;
 mod resources;
 mod stalls;
 mod stream;

@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     aggregate::{Aggregate, Refusal},
     event::{AggregateKind, ApiTokenCreated, ApiTokenRevoked, EventBody},
@@ -20,7 +22,7 @@ pub const LIFETIMES: (Duration, Duration) =
     (Duration::from_secs(60), Duration::from_secs(3650 * 86_400));
 
 /// An API token as its events tell it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ApiTokenState {
     created: Option<ApiTokenCreated>,
     revoked: bool,

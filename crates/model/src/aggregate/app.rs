@@ -1,12 +1,14 @@
 //! Apps of an org: created, deleted when empty.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     aggregate::{Aggregate, Refusal, TenancyRefusal},
     event::{AggregateKind, AppCreated, AppDeleted, EventBody},
 };
 
 /// An app as its events tell it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AppState {
     created: Option<AppCreated>,
     deleted: bool,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     aggregate::{Aggregate, Refusal},
     event::{
@@ -19,7 +21,7 @@ pub const LIFETIMES: (Duration, Duration) =
     (Duration::from_secs(60), Duration::from_secs(30 * 86_400));
 
 /// An enrolment token as its events tell it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EnrolmentTokenState {
     created: Option<EnrolmentTokenCreated>,
     used_by: Option<NodeId>,

@@ -9,6 +9,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     aggregate::{Aggregate, IngressRefusal, Refusal},
     event::{
@@ -26,7 +28,7 @@ pub const MOST_HOSTNAMES: usize = 10_000;
 pub const LONGEST_REASON: usize = 256;
 
 /// How far a claim on a hostname has come.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Claim {
     /// DNS has to say this first.
     Pending {
@@ -38,7 +40,7 @@ pub enum Claim {
 }
 
 /// An environment as its events tell it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EnvironmentState {
     created: Option<EnvironmentCreated>,
     deleted: bool,

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     address::{IpStackMode, Topology, check_mesh_prefix},
     aggregate::{Aggregate, Refusal},
@@ -11,7 +13,7 @@ use crate::{
 };
 
 /// A network as its events tell it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NetworkState {
     created: Option<NetworkCreated>,
     deleted: bool,

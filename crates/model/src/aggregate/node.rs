@@ -8,6 +8,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     aggregate::{Aggregate, Refusal},
     event::{
@@ -18,7 +20,7 @@ use crate::{
 };
 
 /// How far a node has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// Not enrolled.
     #[default]
@@ -32,7 +34,7 @@ pub enum Phase {
 }
 
 /// A node as its events tell it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeState {
     enrolled: Option<NodeEnrolled>,
     phase: Phase,

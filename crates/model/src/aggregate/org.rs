@@ -1,16 +1,22 @@
 //! Orgs: created, deleted when empty.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
 use crate::{
     aggregate::{Aggregate, Refusal, TenancyRefusal},
-    event::{AggregateKind, EventBody, OrgCreated, OrgDeleted},
+    event::{AggregateKind, EventBody, OrgCreated, OrgDeleted, OrgQuotasSet},
     name::DnsLabel,
+    quota::Quota,
 };
 
 /// An org as its events tell it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OrgState {
     created: Option<OrgCreated>,
     deleted: bool,
+    limits: BTreeMap<String, u64>,
 }
 
 impl OrgState {
@@ -27,6 +33,20 @@ impl OrgState {
     /// What the org is now.
     pub fn live(&self) -> Result<&OrgCreated, Refusal> {
         self.created.as_ref().filter(|_| !self.deleted).ok_or(Refusal::NotFound(AggregateKind::Org))
+    }
+
+    /// Its own limit of `quota`, if an operator of the platform has given it one.
+    pub fn limit(&self, quota: Quota) -> Option<u64> {
+        self.limits.get(quota.as_str()).copied()
+    }
+
+    /// Gives it these limits and no others; nothing to do if they hold already.
+    pub fn set_limits(&self, limits: &BTreeMap<Quota, u64>) -> Result<Option<EventBody>, Refusal> {
+        self.live()?;
+        let limits: BTreeMap<_, _> =
+            limits.iter().map(|(quota, limit)| (quota.as_str().to_owned(), *limit)).collect();
+        let changed = limits != self.limits;
+        Ok(changed.then_some(EventBody::OrgQuotasSet(OrgQuotasSet { limits })))
     }
 
     /// Removes it, if it has no apps.
@@ -46,6 +66,7 @@ impl Aggregate for OrgState {
         match event {
             EventBody::OrgCreated(created) => self.created = Some(created.clone()),
             EventBody::OrgDeleted(_) => self.deleted = true,
+            EventBody::OrgQuotasSet(set) => self.limits.clone_from(&set.limits),
             _ => {}
         }
     }
@@ -54,6 +75,19 @@ impl Aggregate for OrgState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_org_has_the_limits_that_were_set_last_and_no_others() {
+        let mut org = OrgState::default();
+        let limits = BTreeMap::from([(Quota::Routes, 5)]);
+        assert_eq!(org.set_limits(&limits), Err(Refusal::NotFound(AggregateKind::Org)));
+        org.apply(&OrgState::create(DnsLabel::new("acme").expect("label")));
+        org.apply(&org.set_limits(&limits).expect("set").expect("changed"));
+        assert_eq!((org.limit(Quota::Routes), org.limit(Quota::Apps)), (Some(5), None));
+        assert_eq!(org.set_limits(&limits), Ok(None));
+        org.apply(&org.set_limits(&BTreeMap::new()).expect("set").expect("changed"));
+        assert_eq!(org.limit(Quota::Routes), None);
+    }
 
     #[test]
     fn an_org_with_apps_stays_and_a_deleted_one_is_gone() {

@@ -2,6 +2,8 @@
 
 use uuid::Uuid;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     aggregate::Aggregate,
     event::{AggregateKind, EventBody, PortPolicySet},
@@ -12,7 +14,7 @@ use crate::{
 pub const ID: Uuid = Uuid::nil();
 
 /// The port policy as its events tell it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortPolicyState {
     policy: PortPolicy,
 }

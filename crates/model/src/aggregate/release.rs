@@ -10,6 +10,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     aggregate::{Aggregate, Refusal, TenancyRefusal},
     event::{
@@ -26,7 +28,7 @@ pub const MOST_INSTANCES: u16 = 100;
 pub const MOST_WORKLOADS: usize = 200;
 
 /// How far a release has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// Its workloads are starting.
     #[default]
@@ -71,7 +73,7 @@ fn promised(processes: &[ProcessSpec]) -> usize {
 }
 
 /// A release as its events tell it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReleaseState {
     created: Option<ReleaseCreated>,
     phase: Phase,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     aggregate::{Aggregate, IngressRefusal, Refusal},
     event::{
@@ -23,7 +25,7 @@ const HTTP: u16 = 80;
 const SHARED: [(u16, ListenerKind); 2] = [(HTTP, ListenerKind::Http), (443, ListenerKind::Tls)];
 
 /// A route as its events tell it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RouteState {
     route: Option<RouteCreated>,
     deleted: bool,

@@ -10,6 +10,8 @@
 //! As with nodes, leaving is two steps: the address of a withdrawn workload stays reserved until
 //! its node and every edge have let go of it (invariant 5).
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     aggregate::{Aggregate, Refusal, TenancyRefusal},
     event::{
@@ -19,7 +21,7 @@ use crate::{
 };
 
 /// How far a workload has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// Not placed.
     #[default]
@@ -33,7 +35,7 @@ pub enum Phase {
 }
 
 /// A workload as its events tell it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkloadState {
     placed: Option<WorkloadPlaced>,
     phase: Phase,

@@ -1,6 +1,6 @@
 //! Payloads of what happens to orgs, apps, environments, releases and workloads.
 
-use std::net::Ipv6Addr;
+use std::{collections::BTreeMap, net::Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -21,6 +21,14 @@ pub struct OrgCreated {
 /// Payload of `org-deleted`: nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OrgDeleted {}
+
+/// Payload of `org-quotas-set`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OrgQuotasSet {
+    /// The limits that are its own, by the word of their quota. Words, so that a program that does
+    /// not know one can read the event. The platform's limit holds where nothing is said.
+    pub limits: BTreeMap<String, u64>,
+}
 
 /// Payload of `app-created`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

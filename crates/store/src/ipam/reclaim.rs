@@ -10,14 +10,17 @@ use uuid::Uuid;
 use super::{PgIpam, v6};
 use crate::error::StoreError;
 
+/// Addresses that one call gives back at most, so that its transaction stays short.
+pub const RECLAIMED_AT_ONCE: i64 = 1000;
+
 impl PgIpam<'_> {
     pub(super) async fn reclaim_rested(&mut self, now: Timestamp) -> Result<u64, StoreError> {
         let cutoff = now.0 - QUARANTINE;
         // The node of a workload keeps its address until it has seen the release: one that has not
         // acknowledged it, and has not itself left, may have the address live still.
-        let addresses = sqlx::query!(
-            "WITH rested AS (
-                 DELETE FROM ipam_addresses a WHERE a.released_at <= $1
+        let addresses = sqlx::query_scalar!(
+            r#"WITH due AS (
+                 SELECT address FROM ipam_addresses a WHERE a.released_at <= $1
                  AND NOT EXISTS (
                      SELECT FROM workloads w JOIN nodes n USING (node_id)
                      LEFT JOIN node_reports r
@@ -25,16 +28,35 @@ impl PgIpam<'_> {
                      WHERE w.workload_id = a.owner_id AND n.phase <> 'released'
                        AND (w.released_event_id IS NULL
                             OR coalesce(r.revision, 0) < w.released_event_id))
-                 RETURNING block, address - network(block)::inet AS host
+                 ORDER BY address LIMIT $2
+             ), rested AS (
+                 DELETE FROM ipam_addresses a USING due WHERE a.address = due.address
+                 RETURNING a.block, a.address - network(a.block)::inet AS host
+             ), islands AS (
+                 SELECT r.block, r.host,
+                        r.host - row_number() OVER (PARTITION BY r.block ORDER BY r.host) AS island
+                 FROM rested r WHERE EXISTS (SELECT FROM ipam_blocks b WHERE b.block = r.block)
+             ), returned AS (
+                 INSERT INTO ipam_ranges (block, first, next, last, is_tail)
+                 SELECT block, min(host), min(host), max(host), false
+                 FROM islands GROUP BY block, island
              )
-             INSERT INTO ipam_ranges (block, first, next, last, is_tail)
-             SELECT r.block, r.host, r.host, r.host, false
-             FROM rested r WHERE EXISTS (SELECT FROM ipam_blocks b WHERE b.block = r.block)",
-            cutoff
+             SELECT count(*) AS "count!" FROM rested"#,
+            cutoff,
+            RECLAIMED_AT_ONCE
+        )
+        .fetch_one(&mut *self.connection)
+        .await?
+        .unsigned_abs();
+        // What a replica of an older version has used up.
+        sqlx::query!(
+            "DELETE FROM ipam_ranges WHERE range_id IN (
+                 SELECT range_id FROM ipam_ranges WHERE NOT is_tail AND next > last
+                 LIMIT $1 FOR UPDATE SKIP LOCKED)",
+            RECLAIMED_AT_ONCE
         )
         .execute(&mut *self.connection)
-        .await?
-        .rows_affected();
+        .await?;
         // Pools before blocks, in the order in which deleting a network takes them.
         sqlx::query!(
             "SELECT pool_id FROM ipam_pools WHERE pool_id IN (

@@ -28,6 +28,11 @@ async fn apply_one(connection: &mut PgConnection, event: &Event) -> Result<(), S
             .execute(connection)
             .await?;
         }
+        EventBody::OrgQuotasSet(_) => {
+            sqlx::query!("UPDATE orgs SET version = $2 WHERE org_id = $1", id, seq)
+                .execute(connection)
+                .await?;
+        }
         EventBody::OrgDeleted(_) => {
             sqlx::query!("UPDATE orgs SET deleted = true, version = $2 WHERE org_id = $1", id, seq)
                 .execute(connection)

@@ -269,3 +269,71 @@ async fn the_database_itself_refuses_overlap() {
         assert!(refused.is_err(), "accepted: {statement}");
     }
 }
+
+#[tokio::test]
+async fn ranges_that_are_used_up_go_and_deploys_leave_none_behind() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    let pool = Uuid::now_v7();
+    let mut unit = store.begin();
+    let mut ipam = unit.ipam().await.expect("ipam");
+    ipam.create_pool(pool, "fd00::/48".parse().expect("prefix")).await.expect("pool");
+    let block = ipam.allocate_block(pool, 64, Uuid::now_v7()).await.expect("block");
+    unit.commit().await.expect("committed");
+    let owner = fixture.raw(&fixture.database.url);
+    let ranges = async || -> i64 {
+        let count = "SELECT count(*) FROM ipam_ranges";
+        sqlx::query_scalar(count).fetch_one(&owner).await.expect("count")
+    };
+    let start = Timestamp::from_unix_seconds(1_800_000_000).expect("time");
+    let mut before: Vec<Uuid> = vec![];
+    let mut seen = 0;
+    // Each deploy places twenty, then the twenty before go and come back from quarantine.
+    for round in 0..60_u32 {
+        let now = start.after(std::time::Duration::from_secs(u64::from(round) * 7 * 86_400));
+        let next: Vec<_> = (0..20).map(|_| Uuid::now_v7()).collect();
+        let mut unit = store.begin();
+        let mut ipam = unit.ipam().await.expect("ipam");
+        let given = ipam.allocate_addresses(block, &next).await.expect("addresses");
+        assert_eq!(given.values().collect::<BTreeSet<_>>().len(), 20);
+        ipam.release_addresses(&before, now).await.expect("released");
+        ipam.reclaim(now).await.expect("reclaimed");
+        unit.commit().await.expect("committed");
+        before = next;
+        seen = seen.max(ranges().await);
+    }
+    assert!(seen <= 8, "{seen} ranges for 20 addresses in use");
+    let used_up: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM ipam_ranges WHERE NOT is_tail AND next > last")
+            .fetch_one(&owner)
+            .await
+            .expect("count");
+    assert_eq!(used_up, 0);
+}
+
+#[tokio::test]
+async fn many_addresses_come_in_one_go_across_ranges_and_a_rollback_gives_them_back() {
+    let Fixture { store, database: _database } = Fixture::new().await;
+    let pool = Uuid::now_v7();
+    let mut unit = store.begin();
+    let mut ipam = unit.ipam().await.expect("ipam");
+    ipam.create_pool(pool, "fd00::/48".parse().expect("prefix")).await.expect("pool");
+    let block = ipam.allocate_block(pool, 64, Uuid::now_v7()).await.expect("block");
+    unit.commit().await.expect("committed");
+    let owners: Vec<_> = (0..200).map(|_| Uuid::now_v7()).collect();
+    let take = async |unit: &mut sextant_store::Unit| {
+        let mut ipam = unit.ipam().await.expect("ipam");
+        ipam.allocate_addresses(block, &owners).await.expect("addresses")
+    };
+    let mut given_up = store.begin();
+    let first = take(&mut given_up).await;
+    drop(given_up);
+    let mut unit = store.begin();
+    let second = take(&mut unit).await;
+    unit.commit().await.expect("committed");
+    assert_eq!(second.len(), 200);
+    let given: BTreeSet<_> = second.values().collect();
+    assert_eq!(given.len(), 200);
+    assert!(given.iter().all(|address| block.contains(*address)));
+    assert!(first.values().any(|address| given.contains(address)), "numbers were lost");
+}

@@ -67,3 +67,25 @@ async fn the_same_key_at_the_same_time_is_done_once() {
     first.commit().await.expect("committed");
     assert_eq!(second.await.expect("task"), Some(answer));
 }
+
+#[tokio::test]
+async fn old_answers_are_forgotten_a_bounded_number_at_a_time() {
+    let fixture = Fixture::new().await;
+    let app = fixture.raw(&fixture.database.app_url);
+    let fill =
+        "INSERT INTO idempotency_keys (principal, key, request_hash, status, body, created_at)
+                SELECT gen_random_uuid(), n::text, '', 200, 'null',
+                       now() - CASE WHEN n <= 2500 THEN interval '2 days' ELSE interval '0' END
+                FROM generate_series(1, 2510) n";
+    sqlx::raw_sql(fill).execute(&app).await.expect("filled");
+    let forget = async || fixture.store.forget_old_answers().await.expect("forgotten");
+    assert_eq!(
+        [forget().await, forget().await, forget().await, forget().await],
+        [1000, 1000, 500, 0]
+    );
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM idempotency_keys")
+        .fetch_one(&app)
+        .await
+        .expect("count");
+    assert_eq!(left, 10);
+}

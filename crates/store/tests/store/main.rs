@@ -1,6 +1,7 @@
 //! The store against a real Postgres, one fresh database per test.
 
 mod allocation;
+mod checkpoints;
 mod claims;
 mod event_log;
 mod ingress;

@@ -206,7 +206,7 @@ async fn an_address_is_released_only_after_its_node_and_every_edge_have_let_go()
     let epoch = store.epoch().await.expect("epoch");
     let now = Timestamp::from_unix_seconds(1_800_000_000).expect("time");
     let revision = |event_id| Cursor { epoch, event_id };
-    let releasable = async || store.releasable_workloads(now).await.expect("read");
+    let releasable = async || store.releasable_workloads(now, 100).await.expect("read");
     assert_eq!(releasable().await, [], "nobody has acknowledged anything");
     store.keep_report(NODE, &node_report(revision(head)), now).await.expect("kept");
     assert_eq!(releasable().await, [workload(2)], "the edge still sends to the other");
@@ -214,7 +214,7 @@ async fn an_address_is_released_only_after_its_node_and_every_edge_have_let_go()
     store.keep_edge_report(before, &served, now).await.expect("kept");
     assert_eq!(releasable().await, [workload(2), late]);
     let earlier = Timestamp::from_unix_seconds(0).expect("time");
-    let drained = store.releasable_workloads(earlier).await.expect("read");
+    let drained = store.releasable_workloads(earlier, 100).await.expect("read");
     assert_eq!(drained, [], "connections to them may still be under way");
 
     // A node that leaves cannot acknowledge; its peers drop it, which is known when it is released.
@@ -351,7 +351,7 @@ async fn workers_carry_what_is_placed_and_new_releases_do_not_count_what_they_re
         let idle = &workers[&NodeId(Uuid::from_u128(0xA6))];
         assert_eq!((idle.total, idle.own.len()), (0, 0));
     }
-    unit.remove_placement(workload(1)).await.expect("removed");
+    unit.remove_placements(&[workload(1).0]).await.expect("removed");
     let here = unit.placements_in(ENVIRONMENT).await.expect("placements");
     assert_eq!(here, [placement(2, None)]);
     assert_eq!(unit.placements_on(NODE).await.expect("placements"), [workload(2), workload(3)]);
@@ -364,7 +364,7 @@ async fn a_number_belongs_to_one_release_of_an_environment() {
     let mut unit = store.begin();
     assert_eq!(unit.number_release(ENVIRONMENT, FIRST).await.expect("number"), 1);
     assert_eq!(unit.number_release(ENVIRONMENT, SECOND).await.expect("number"), 2);
-    unit.close_release(FIRST).await.expect("closed");
+    unit.close_releases_before(ENVIRONMENT, 2).await.expect("closed");
     let open = unit.open_releases(ENVIRONMENT).await.expect("open");
     assert_eq!(open.iter().map(|open| open.number).collect::<Vec<_>>(), [2]);
     unit.commit().await.expect("committed");

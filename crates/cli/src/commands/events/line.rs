@@ -272,6 +272,10 @@ fn detail(body: &EventBody, names: &Names) -> String {
             format!("now to {}", other_side(to, names))
         }
         EventBody::Unknown(_) => "not known to this version".into(),
+        EventBody::OrgQuotasSet(body) => {
+            let limits = body.limits.iter().map(|(quota, limit)| format!("{quota} {limit}"));
+            limits.collect::<Vec<_>>().join(", ")
+        }
         EventBody::NetworkDeleted(_)
         | EventBody::EnrolmentTokenRevoked(_)
         | EventBody::ApiTokenRevoked(_)
