@@ -112,7 +112,7 @@ pub async fn node_id(client: &Client, wanted: &str) -> Result<NodeId, Failure> {
         return Ok(NodeId(id));
     }
     let nodes = nodes(client).await.map_err(|failure| by_id_only(failure, "node"))?;
-    node_named(&nodes, wanted)
+    node_named(&nodes, &networks(client).await?, wanted)
 }
 
 /// The enrolment token with this id, or for the node with this name: the one that can still be used,
@@ -155,13 +155,16 @@ fn by_id_only(failure: Failure, kind: &str) -> Failure {
 }
 
 /// Names are unique within a network only.
-fn node_named(nodes: &[Node], wanted: &str) -> Result<NodeId, Failure> {
+fn node_named(nodes: &[Node], networks: &[Network], wanted: &str) -> Result<NodeId, Failure> {
     // A node that is leaving has given its name back: another may have it by now.
     let has_name = |node: &&Node| node.name.as_str() == wanted;
     let is_active = |node: &&Node| node.phase == NodePhase::Active;
     let is_known_active = nodes.iter().filter(has_name).any(|node| is_active(&node));
     let candidates = nodes.iter().map(|node| {
-        let shown = format!("{} in network {}", node.name, node.network_id);
+        let network = networks.iter().find(|network| network.id == node.network_id);
+        let network =
+            network.map_or_else(|| node.network_id.to_string(), |one| one.name.to_string());
+        let shown = format!("{} in network {network}", node.name);
         let named = has_name(&node) && (is_active(&node) || !is_known_active);
         Candidate::new(node.id, node.id.0, named, shown)
     });
@@ -311,13 +314,13 @@ mod tests {
     fn a_name_finds_its_node_and_an_ambiguous_one_lists_the_candidates() {
         let (a, mut elsewhere) = (node(1, "a"), node(3, "a"));
         elsewhere.network_id = NetworkId(Uuid::from_u128(9));
-        assert_eq!(node_named(std::slice::from_ref(&a), "a").expect("a"), a.id);
-        let error = node_named(&[a.clone(), elsewhere.clone()], "a").expect_err("two");
+        assert_eq!(node_named(std::slice::from_ref(&a), &[], "a").expect("a"), a.id);
+        let error = node_named(&[a.clone(), elsewhere.clone()], &[], "a").expect_err("two");
         for candidate in [a.id, elsewhere.id] {
             assert!(error.to_string().contains(&candidate.to_string()), "{error}");
         }
         assert_eq!(error.exit().code(), 2);
-        assert_eq!(node_named(&[a], "b").expect_err("none").exit().code(), 5);
+        assert_eq!(node_named(&[a], &[], "b").expect_err("none").exit().code(), 5);
     }
 
     #[test]

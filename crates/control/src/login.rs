@@ -5,7 +5,7 @@ use url::Url;
 /// The database URL with a user in it. Where it names none, that is whoever runs this process, as
 /// for every program that uses libpq; `PGUSER` comes first.
 pub fn with_user(url: &str) -> String {
-    if std::env::var_os("PGUSER").is_some() {
+    if std::env::var_os("PGUSER").is_some_and(|user| !user.is_empty()) {
         return url.to_owned();
     }
     match sextant_daemon::os_user::name() {
