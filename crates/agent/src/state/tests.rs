@@ -39,6 +39,7 @@ pub(crate) fn mesh(nodes: impl IntoIterator<Item = u16>) -> Membership {
         workloads: BTreeMap::new(),
         released: BTreeSet::new(),
         skipped: None,
+        boundary: None,
     }
 }
 

@@ -105,6 +105,7 @@ impl Sandbox {
             workloads: BTreeMap::new(),
             released: BTreeSet::new(),
             skipped: None,
+            boundary: None,
         }
     }
 

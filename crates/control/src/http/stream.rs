@@ -21,7 +21,7 @@ use sextant_model::{EventBody, cursor::CursorGone};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 
 use self::presence::Presence;
-use super::events::{parse_cursor, take_snapshot, viewer};
+use super::events::{parse_cursor, sight, take_snapshot, viewer};
 use crate::{
     app::App,
     auth::{InstanceId, Peer, Principal, still_allowed},
@@ -50,7 +50,8 @@ pub struct StreamQuery {
     /// A cursor from a frame; a snapshot first if absent.
     #[param(max_length = 64)]
     pub after: Option<String>,
-    /// `routing`: what a node with the role edge has to serve, instead of what every node sees.
+    /// `routing`: what a node with the role edge has to serve, instead of what every node sees;
+    /// `boundary`: what every node sees, and the environments that it runs.
     pub view: Option<StreamView>,
 }
 
@@ -72,9 +73,9 @@ pub async fn stream(
         code: "upgrade-required",
         detail: format!("this is a WebSocket: {error}; to poll, use GET /v1/events"),
     })?;
-    let viewer = viewer(who, query.view)?;
+    viewer(who, query.view)?;
     let presence = match (who, instance, query.view) {
-        (Principal::Node { node_id, .. }, Some(instance), None) => {
+        (Principal::Node { node_id, .. }, Some(instance), None | Some(StreamView::Boundary)) => {
             let address = peer.map(|Extension(Peer(address))| address.ip().to_string());
             Some(Presence::arrive(&app, node_id, instance, address.unwrap_or_default()).await?)
         }
@@ -88,7 +89,9 @@ pub async fn stream(
             _ => return Err(ApiError::Internal("a snapshot is no snapshot".into())),
         },
     };
-    let feed = Feed::start(&app.tail, &app.store, viewer, cursor).await.map_err(refused)?;
+    // After the snapshot: what it knows of, the feed has to know of.
+    let sight = sight(&app, who, query.view).await?;
+    let feed = Feed::start(&app.tail, &app.store, sight, cursor).await.map_err(refused)?;
     let streams = app.streams.clone();
     let upgrade = upgrade.max_message_size(INCOMING_LIMIT).max_frame_size(INCOMING_LIMIT);
     Ok(upgrade.on_upgrade(move |socket| {
