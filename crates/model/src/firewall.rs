@@ -110,8 +110,15 @@ impl Firewall {
             unlisted: boundary.is_none(),
         };
         for (id, environment) in boundary.iter().flat_map(|boundary| &boundary.environments) {
-            let members = environment.workloads.values().map(|workload| workload.address);
-            firewall.environments.insert(*id, members.collect());
+            // Nobody becomes a member by an address that is not one of its node's.
+            let sound = environment.workloads.values().filter(|workload| {
+                membership.members.get(&workload.node_id).is_some_and(|member| {
+                    member.prefix.contains(workload.address.into())
+                        && !firewall.nodes.contains(&workload.address)
+                })
+            });
+            let members = sound.map(|workload| workload.address).collect();
+            firewall.environments.insert(*id, members);
             for workload in environment.workloads.values().filter(|it| it.node_id == me) {
                 // The list of workloads is what decides; a boundary of another moment adds none.
                 if !firewall.workloads.contains_key(&workload.address) {

@@ -5,7 +5,7 @@ mod sound;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{Ipv6Addr, SocketAddr},
 };
 
 use serde::{Deserialize, Serialize};
@@ -114,7 +114,7 @@ pub enum Change {
 /// What one node must make true: its interface and its peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredMesh {
-    /// Its own addresses and those of its workloads, as host prefixes.
+    /// Its own addresses, as host prefixes. Workloads have theirs elsewhere (ADR 0016).
     pub addresses: BTreeSet<Prefix>,
     /// Prefixes routed into the interface.
     pub routes: BTreeSet<Prefix>,
@@ -236,9 +236,8 @@ impl Membership {
             let allowed_ips = allowed_ips(member);
             (member.public_key, DesiredPeer { endpoint: member.endpoint, allowed_ips })
         });
-        let workloads = self.workloads.values().map(|address| IpAddr::V6(*address));
         Some(DesiredMesh {
-            addresses: own.addresses.iter().chain(workloads).map(Prefix::host).collect(),
+            addresses: own.addresses.iter().map(Prefix::host).collect(),
             routes: BTreeSet::from([self.prefix]),
             unreachable: BTreeSet::from([own.prefix]),
             peers: peers.collect(),

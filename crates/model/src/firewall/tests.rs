@@ -156,7 +156,7 @@ proptest! {
         let count = published.map_or(0, |line| line.matches(" . ").count());
         prop_assert_eq!(count, written.len());
         for (at, port) in written {
-            let element = format!("{} . {}", at, port);
+            let element = format!("{at} . {port}");
             prop_assert!(published.is_some_and(|line| line.contains(&element)));
         }
         prop_assert_eq!(script, firewall.script(&Present::default()));
