@@ -7,7 +7,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sextant_daemon::{config::ConfigError, logging::LogConfig};
-use sextant_model::{DnsLabel, aggregate::node::check_endpoint};
+use sextant_model::{
+    DnsLabel,
+    aggregate::node::check_endpoint,
+    firewall::{LINK_PREFIX, Placement},
+};
 use url::{Host, Url};
 use wireguard_control::InterfaceName;
 
@@ -33,6 +37,8 @@ pub struct AgentConfig {
     pub edge_identity: Option<EdgeIdentity>,
     /// The interface.
     pub wireguard: WireGuardConfig,
+    /// What runs here.
+    pub workloads: WorkloadsConfig,
     /// What is logged.
     pub log: LogConfig,
 }
@@ -64,6 +70,51 @@ pub struct WireGuardConfig {
     pub listen_port: u16,
     /// Which WireGuard to use.
     pub implementation: ImplementationChoice,
+}
+
+/// Section `[workloads]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkloadsConfig {
+    /// Where their addresses are.
+    pub placement: PlacementChoice,
+    /// Where their namespaces have names.
+    pub namespace_dir: PathBuf,
+    /// Where `ip netns exec` looks for the resolvers of a namespace.
+    pub resolver_dir: PathBuf,
+    /// Whether they may send to where the host forwards them, outside of the mesh.
+    pub egress: bool,
+}
+
+/// Where the addresses of workloads are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlacementChoice {
+    /// Each in a network namespace of its own.
+    #[default]
+    Namespace,
+    /// On the host's own interface, where any process of the host can take them.
+    Host,
+}
+
+impl From<PlacementChoice> for Placement {
+    fn from(choice: PlacementChoice) -> Self {
+        match choice {
+            PlacementChoice::Namespace => Self::Namespace,
+            PlacementChoice::Host => Self::Host,
+        }
+    }
+}
+
+impl Default for WorkloadsConfig {
+    fn default() -> Self {
+        Self {
+            placement: PlacementChoice::Namespace,
+            namespace_dir: "/run/netns".into(),
+            resolver_dir: "/etc/netns".into(),
+            egress: false,
+        }
+    }
 }
 
 /// Which WireGuard to use.
@@ -101,6 +152,8 @@ struct Written {
     edge_identity: Option<WrittenEdgeIdentity>,
     #[serde(default)]
     wireguard: WireGuardConfig,
+    #[serde(default)]
+    workloads: WorkloadsConfig,
     #[serde(default)]
     log: LogConfig,
 }
@@ -145,6 +198,18 @@ impl Written {
             let interface = &self.wireguard.interface;
             mistakes.push(format!("wireguard.interface \"{interface}\": {error}"));
         }
+        if let Err(mistake) = interface_for_rules(&self.wireguard.interface) {
+            mistakes.push(mistake);
+        }
+        let folders = [
+            ("namespace_dir", &self.workloads.namespace_dir),
+            ("resolver_dir", &self.workloads.resolver_dir),
+        ];
+        for (key, folder) in folders.into_iter().filter(|(_, folder)| !folder.is_absolute()) {
+            let folder = folder.display();
+            mistakes
+                .push(format!("workloads.{key} \"{folder}\" is relative; give an absolute path"));
+        }
         if self.wireguard.listen_port == 0 {
             mistakes.push("wireguard.listen_port is 0; give the port that peers reach".into());
         }
@@ -157,11 +222,27 @@ impl Written {
                 endpoint: endpoints.pop(),
                 edge_identity: identities.pop(),
                 wireguard: self.wireguard,
+                workloads: self.workloads,
                 log: self.log,
             }),
             _ => Err(mistakes),
         }
     }
+}
+
+/// The name stands in rules, and must not look like the link of a workload.
+fn interface_for_rules(name: &str) -> Result<(), String> {
+    if let Some(other) = name.chars().find(|c| !c.is_ascii_alphanumeric() && !"._-".contains(*c)) {
+        return Err(format!(
+            "wireguard.interface \"{name}\" has '{other}' in it; use letters, digits, '.', '_' and '-'"
+        ));
+    }
+    if name.starts_with(LINK_PREFIX) {
+        return Err(format!(
+            "wireguard.interface \"{name}\" begins with \"{LINK_PREFIX}\", as the links of workloads do; choose another"
+        ));
+    }
+    Ok(())
 }
 
 fn collect<T>(checked: Result<T, String>, good: &mut Vec<T>, mistakes: &mut Vec<String>) {
@@ -260,6 +341,9 @@ mod tests {
         assert_eq!(config.wireguard.listen_port, 51820);
         assert_eq!(config.wireguard.implementation, ImplementationChoice::Auto);
         assert_eq!(config.endpoint, None);
+        assert_eq!(config.workloads.placement, PlacementChoice::Namespace);
+        assert_eq!(config.workloads.namespace_dir, Path::new("/run/netns"));
+        assert!(!config.workloads.egress);
     }
 
     #[test]
@@ -268,7 +352,7 @@ mod tests {
             "state_dir = \"s\"\nnode_name = \"N_1\"\nendpoint = \"192.0.2.1:1\"\n\
              api_urls = [\"http://[fd5e::1]\", \"https://192.0.2.1\", \"x\", \"https://h/v1\"]\n\
              [edge_identity]\ndir = \"/e\"\ngroup = \"no such group\"\n\
-             [wireguard]\ninterface = \"a/b\"\nlisten_port = 0",
+             [wireguard]\ninterface = \"a/b\"\nlisten_port = 0\n[workloads]\nnamespace_dir = \"r\"",
         )
         .expect_err("invalid");
         for what in [
@@ -282,6 +366,7 @@ mod tests {
             "192.0.2.1:1",
             "\"a/b\"",
             "listen_port is 0",
+            "namespace_dir \"r\" is relative",
         ] {
             assert!(error.contains(what), "{what} in {error}");
         }

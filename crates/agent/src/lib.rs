@@ -25,3 +25,4 @@ pub mod state;
 pub mod status;
 pub mod userspace;
 pub mod wireguard;
+pub mod workloads;

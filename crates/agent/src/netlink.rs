@@ -1,6 +1,8 @@
 //! Links, addresses and routes, by rtnetlink. One connection is opened for each pass over the
 //! interface, so that nothing is left to heal when one breaks.
 
+pub mod view;
+
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv6Addr},
@@ -177,7 +179,7 @@ impl Netlink {
         Ok(addresses.collect())
     }
 
-    async fn all_addresses(&self) -> Result<Vec<(u32, IpAddr)>, NetlinkError> {
+    pub(crate) async fn all_addresses(&self) -> Result<Vec<(u32, IpAddr)>, NetlinkError> {
         let list = self.handle.address().get().execute().try_collect::<Vec<_>>().await;
         let list = described(list, || "list addresses".into())?;
         Ok(list

@@ -3,11 +3,15 @@
 mod pass;
 mod tally;
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    path::PathBuf,
+};
 
 use sextant_api::resource::report::WireGuardImplementation;
 use sextant_model::{
-    NodeId, PublicKey,
+    NodeId, Prefix, PublicKey,
+    firewall::Placement,
     key::InvalidPublicKey,
     membership::{DesiredMesh, Membership},
     mtu::{self, UnderlayTooNarrow},
@@ -15,11 +19,12 @@ use sextant_model::{
 };
 
 use crate::{
-    config::WireGuardConfig,
+    config::{WireGuardConfig, WorkloadsConfig},
     egress,
     key::PrivateKey,
     netlink::Netlink,
     wireguard::{Observation, WireGuard, WireGuardError},
+    workloads::{Guard, Workloads},
 };
 
 pub use pass::Pass;
@@ -33,6 +38,7 @@ pub struct Reconciler {
     key_file: PathBuf,
     public_key: PublicKey,
     listen_port: u16,
+    workloads: Workloads,
     /// What was desired when a pass last succeeded.
     announced: Option<DesiredMesh>,
     /// What the last pass made true; nothing if it failed.
@@ -53,7 +59,22 @@ impl Reconciler {
         let public_key = key.public()?;
         let listen_port = config.listen_port;
         let (announced, expected) = (None, None);
-        Ok(Self { wireguard, key, key_file, public_key, listen_port, announced, expected })
+        let workloads = Workloads::new(WorkloadsConfig::default(), config.interface.clone());
+        Ok(Self {
+            wireguard,
+            key,
+            key_file,
+            public_key,
+            listen_port,
+            workloads,
+            announced,
+            expected,
+        })
+    }
+
+    /// Says how workloads are to be placed, where that is not as by default.
+    pub fn carry(&mut self, workloads: &WorkloadsConfig) {
+        self.workloads = Workloads::new(workloads.clone(), self.wireguard.name());
     }
 
     /// Whether the interface can become this node's: nothing has its name, or WireGuard with this
@@ -84,9 +105,63 @@ impl Reconciler {
             let problems = vec![swapped.to_string()];
             return Pass { blocked: true, observation, problems, ..Pass::default() };
         }
-        match self.converge(mesh, own.endpoint.ip()).await {
+        let guard = self.workloads.guard(membership, me).await;
+        let mesh = self.with_workloads(mesh, membership, &guard);
+        let mut pass = match self.converge(mesh, own.endpoint.ip()).await {
             Ok(pass) => pass,
             Err(error) => Pass { problems: vec![error.to_string()], ..Pass::default() },
+        };
+        self.carry_workloads(&mut pass, membership, me, guard).await;
+        pass
+    }
+
+    /// On the host's own interface, addresses of workloads are nobody's before the rules stand.
+    fn with_workloads(
+        &self,
+        mut mesh: DesiredMesh,
+        membership: &Membership,
+        guard: &Guard,
+    ) -> DesiredMesh {
+        if self.workloads.placement() == Placement::Host {
+            let before = self.expected.as_ref().map(|expected| &expected.mesh.addresses);
+            let addresses = membership.workloads.values().map(|a| Prefix::host(IpAddr::V6(*a)));
+            let may_be = |address: &Prefix| {
+                guard.firewall.is_some() || before.is_some_and(|before| before.contains(address))
+            };
+            mesh.addresses.extend(addresses.filter(may_be));
+        }
+        mesh
+    }
+
+    async fn carry_workloads(
+        &mut self,
+        pass: &mut Pass,
+        membership: &Membership,
+        me: NodeId,
+        guard: Guard,
+    ) {
+        let Some(found) = pass.observation.as_ref().filter(|found| found.interface.up) else {
+            pass.take(guard.outcome);
+            return;
+        };
+        let (mtu, on_host) = (found.interface.mtu, found.interface.addresses.clone());
+        let known = guard.firewall.clone();
+        let outcome = match Netlink::open() {
+            Ok(netlink) => self.workloads.converge(&netlink, membership, guard, (me, mtu)).await,
+            Err(error) => {
+                let mut outcome = guard.outcome;
+                outcome.failures.push(error.to_string());
+                outcome
+            }
+        };
+        pass.take(outcome);
+        if self.workloads.placement() == Placement::Host {
+            let known = |address: &&Ipv6Addr| {
+                known.as_ref().is_some_and(|firewall| firewall.knows(**address))
+            };
+            let ready = membership.workloads.values().filter(known);
+            let there = |a: &&Ipv6Addr| on_host.contains(&Prefix::host(IpAddr::V6(**a)));
+            pass.ready = ready.filter(there).copied().collect();
         }
     }
 
@@ -227,6 +302,9 @@ impl Reconciler {
     pub async fn remove(&mut self) -> Result<(), WireGuardError> {
         (self.announced, self.expected) = (None, None);
         let netlink = Netlink::open()?;
+        for problem in self.workloads.remove(&netlink).await {
+            tracing::warn!(%problem, "what workloads had is not all gone");
+        }
         // Not tied to the interface, so they would stay. Another agent on this host makes its own
         // again.
         for prefix in netlink.routes(0).await?.unreachable {

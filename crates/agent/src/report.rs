@@ -2,8 +2,8 @@
 //! one waiting, older ones forgotten.
 
 use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv6Addr},
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
     time::Duration,
 };
 
@@ -11,7 +11,7 @@ use sextant_api::{
     Client, ClientError,
     resource::report::{NodeReport, PeerReport, WireGuardImplementation},
 };
-use sextant_model::{Cursor, NodeId, Prefix, Timestamp, WorkloadId, membership::Membership};
+use sextant_model::{Cursor, NodeId, Timestamp, WorkloadId, membership::Membership};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::wireguard::Observation;
@@ -39,6 +39,8 @@ pub struct Material<'a> {
     pub membership: &'a Membership,
     /// The interface, if it could be read.
     pub observation: Option<&'a Observation>,
+    /// Addresses of workloads that packets reach.
+    pub ready: &'a BTreeSet<Ipv6Addr>,
     /// MTU of the underlay, in bytes, if known.
     pub underlay_mtu: Option<u32>,
     /// Round trips in microseconds.
@@ -96,13 +98,13 @@ pub fn build(material: &Material<'_>) -> NodeReport {
     }
 }
 
-/// Workloads whose address is on the interface, so that packets to it arrive. Where they are too
+/// Workloads whose address is in its place, so that packets to it arrive. Where they are too
 /// many for one report, the older ones take turns.
 fn workloads_live(material: &Material<'_>) -> Vec<WorkloadId> {
-    let interface = material.observation.map(|observation| &observation.interface);
-    let Some(interface) = interface.filter(|interface| interface.up) else { return Vec::new() };
-    let is_live =
-        |address: &Ipv6Addr| interface.addresses.contains(&Prefix::host(IpAddr::V6(*address)));
+    if !material.observation.is_some_and(|observation| observation.interface.up) {
+        return Vec::new();
+    }
+    let is_live = |address: &Ipv6Addr| material.ready.contains(address);
     let workloads = material.membership.workloads.iter();
     let mut live: Vec<WorkloadId> =
         workloads.filter(|(_, address)| is_live(address)).map(|(id, _)| *id).collect();

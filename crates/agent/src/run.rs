@@ -77,6 +77,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<Exit, R
     let wireguard_key = folder.wireguard_key(entropy.as_ref())?;
     let key_file = folder.wireguard_key_file();
     let mut reconciler = Reconciler::new(&config.wireguard, wireguard_key.clone(), key_file)?;
+    reconciler.carry(&config.workloads);
     if folder.has_left() {
         // The process may have been killed between the decision and the deed.
         reconciler.remove().await.map_err(RunError::Remove)?;
@@ -132,7 +133,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<Exit, R
 /// The last good state. A damaged one is set aside, and its loss is not mistaken for emptiness.
 fn load_state(folder: &StateFolder) -> Result<Option<SavedState>, StateError> {
     match folder.state()? {
-        LoadedState::Good(state) => Ok(Some(state)),
+        LoadedState::Good(state) => Ok(Some(*state)),
         LoadedState::Missing => {
             tracing::warn!(
                 "there is no saved state; waiting for a snapshot from the control plane"

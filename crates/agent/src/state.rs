@@ -65,7 +65,7 @@ pub enum LoadedState {
     /// There is none yet.
     Missing,
     /// Complete and unchanged since it was written.
-    Good(SavedState),
+    Good(Box<SavedState>),
     /// There is a file, and it cannot be believed.
     Unreadable(Damage),
 }
@@ -271,7 +271,7 @@ impl StateFolder {
     pub fn state(&self) -> Result<LoadedState, StateError> {
         match private_file::read(&self.file("state.json")) {
             Ok(text) => Ok(match saved::decode(&text) {
-                Ok(state) => LoadedState::Good(state),
+                Ok(state) => LoadedState::Good(Box::new(state)),
                 Err(damage) => LoadedState::Unreadable(damage),
             }),
             Err(error) if error.is_missing() => Ok(LoadedState::Missing),

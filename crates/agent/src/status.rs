@@ -85,7 +85,7 @@ pub async fn read(config: &AgentConfig) -> Result<LocalStatus, StateError> {
         problems.push("the client certificate cannot be read".into());
     }
     let saved = match folder.state()? {
-        LoadedState::Good(saved) => Some(saved),
+        LoadedState::Good(saved) => Some(*saved),
         LoadedState::Missing => None,
         LoadedState::Unreadable(damage) => {
             problems.push(format!("the saved state cannot be believed: {damage}"));

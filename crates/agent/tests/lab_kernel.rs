@@ -2,6 +2,8 @@
 //! that is set up with `ip` and `wg` alone. Each test runs in network, mount and process
 //! namespaces of its own, so nothing of the machine is touched and nothing is left behind.
 
+#[path = "lab_kernel/boundary.rs"]
+mod boundary;
 #[path = "lab_kernel/running.rs"]
 mod running;
 #[path = "lab_kernel/sandbox.rs"]
@@ -16,7 +18,7 @@ use sextant_agent::{
     reconcile::{Pass, Reconciler},
 };
 use sextant_daemon::clock::SystemEntropy;
-use sextant_model::{WorkloadId, membership::Membership};
+use sextant_model::membership::Membership;
 
 const INTERFACE: &str = "sextant0";
 
@@ -111,7 +113,7 @@ fn members_come_move_and_go_without_touching_the_others() {
         let third = sandbox::member(3, sandbox::key(3));
         membership.members.insert(third.node_id, third.clone());
         let pass = good(&mut reconciler, &membership).await;
-        assert_eq!(pass.done.to_string(), "peer-added=1", "one new peer, one step");
+        assert_eq!(pass.done.to_string(), "firewall-set=1 peer-added=1", "one new peer");
         assert!(!pass.drift.is_drift(), "the membership changed: {}", pass.drift);
         let moved = "[fd5e:1::33]:1234".parse().expect("endpoint");
         membership.members.get_mut(&third.node_id).expect("third").endpoint = moved;
@@ -119,7 +121,7 @@ fn members_come_move_and_go_without_touching_the_others() {
         let endpoints = run("wg", &["show", INTERFACE, "endpoints"]);
         assert!(endpoints.contains("[fd5e:1::33]:1234"), "{endpoints}");
         membership.members.remove(&third.node_id);
-        assert_eq!(good(&mut reconciler, &membership).await.steps, 1, "gone");
+        assert_eq!(good(&mut reconciler, &membership).await.steps, 2, "gone");
 
         let after = good(&mut reconciler, &membership).await.observation.expect("there");
         assert_eq!(after.index, before.index, "the interface is the same");
@@ -136,20 +138,21 @@ fn members_come_move_and_go_without_touching_the_others() {
 }
 
 #[test]
-fn a_workload_is_there_as_soon_as_it_is_placed_and_nowhere_once_it_is_released() {
-    let name = "a_workload_is_there_as_soon_as_it_is_placed_and_nowhere_once_it_is_released";
+fn on_the_host_a_workload_is_there_as_soon_as_it_is_placed_and_nowhere_once_it_is_released() {
+    let name =
+        "on_the_host_a_workload_is_there_as_soon_as_it_is_placed_and_nowhere_once_it_is_released";
     Sandbox::enter(name, async |sandbox: Sandbox| {
         let (mut reconciler, mut membership) = (sandbox.reconciler(), sandbox.membership());
+        reconciler.carry(&sandbox::on_host());
         good(&mut reconciler, &membership).await;
         sandbox.ping_from_peer("fd00:0:0:1::1").await;
         let handshakes = run("wg", &["show", INTERFACE, "latest-handshakes"]);
         let (first, second) = ("fd00:0:0:1::98", "fd00:0:0:1::99");
         for (n, address) in [(1, first), (2, second)] {
-            let id = WorkloadId(uuid::Uuid::from_u128(n));
-            membership.workloads.insert(id, address.parse().expect("address"));
+            sandbox::place(&mut membership, (n, 1), address);
         }
         let pass = good(&mut reconciler, &membership).await;
-        assert_eq!(pass.done.to_string(), "address-added=2", "no peer was touched");
+        assert_eq!(pass.done.to_string(), "address-added=2 firewall-set=1", "no peer was touched");
         assert!(!pass.drift.is_drift(), "the membership changed: {}", pass.drift);
         // A process can listen on it at once, and the mesh leads there.
         let at = |address: &str| format!("[{address}]:0");
@@ -166,9 +169,9 @@ fn a_workload_is_there_as_soon_as_it_is_placed_and_nowhere_once_it_is_released()
         assert!(unreachable.contains(&refused.kind()), "{refused:?}");
         sandbox.unreachable_from_peer("fd00:0:0:1::97").await;
 
-        membership.workloads.remove(&WorkloadId(uuid::Uuid::from_u128(2)));
+        sandbox::release(&mut membership, 2);
         let pass = good(&mut reconciler, &membership).await;
-        assert_eq!(pass.done.to_string(), "address-removed=1");
+        assert_eq!(pass.done.to_string(), "address-removed=1 firewall-set=1");
         sandbox.unreachable_from_peer(second).await;
         sandbox.ping_from_peer(first).await;
         assert_eq!(run("wg", &["show", INTERFACE, "latest-handshakes"]), handshakes);
@@ -177,7 +180,9 @@ fn a_workload_is_there_as_soon_as_it_is_placed_and_nowhere_once_it_is_released()
         assert!(unreachable().contains("fd00:0:0:1::/64"), "{}", unreachable());
         ip(&["-6", "route", "del", "unreachable", "fd00:0:0:1::/64"]);
         repaired(&mut reconciler, &membership, "unreachable").await;
-        assert_eq!(good(&mut sandbox.reconciler(), &membership).await.steps, 0, "after a restart");
+        let mut restarted = sandbox.reconciler();
+        restarted.carry(&sandbox::on_host());
+        assert_eq!(good(&mut restarted, &membership).await.steps, 0, "after a restart");
         reconciler.remove().await.expect("removed");
         assert!(!unreachable().contains("fd00:"), "{}", unreachable());
     });
@@ -291,7 +296,8 @@ fn a_thousand_peers_are_one_change_and_then_none() {
         good(&mut reconciler, &membership).await;
         assert_eq!(good(&mut reconciler, &membership).await.steps, 0);
         membership.members.remove(&sandbox::member(500, sandbox::key(500)).node_id);
-        assert_eq!(good(&mut reconciler, &membership).await.steps, 1);
+        let pass = good(&mut reconciler, &membership).await;
+        assert_eq!(pass.done.to_string(), "firewall-set=1 peer-removed=1");
         let peers = run("wg", &["show", INTERFACE, "peers"]);
         assert_eq!(peers.lines().count(), 1000);
     });

@@ -110,9 +110,18 @@ fn start(
     let (sender, receiver) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
         let position = Position::new(after);
-        let (turn, failures, strangers, standing) = (0, 0, 0, None);
-        let mut follower =
-            Follower { client, view, position, sender, turn, failures, standing, strangers };
+        let mut follower = Follower {
+            client,
+            view,
+            plain: false,
+            position,
+            sender,
+            turn: 0,
+            failures: 0,
+            standing: None,
+            strangers: 0,
+            outdated: 0,
+        };
         tokio::select! {
             () = stop.cancelled() => {}
             () = follower.run() => {}
@@ -124,6 +133,8 @@ fn start(
 struct Follower {
     client: Client,
     view: Option<StreamView>,
+    /// The server does not know the view: what it shows without is better than nothing.
+    plain: bool,
     position: Position,
     sender: mpsc::Sender<Item>,
     /// Whose turn it is among the URLs.
@@ -134,6 +145,8 @@ struct Follower {
     standing: Option<Standing>,
     /// Servers in a row that do not know this client: one may be a stale standby or a wrong URL.
     strangers: usize,
+    /// Servers in a row that do not know the view.
+    outdated: usize,
 }
 
 /// Why one connection ended.
@@ -151,6 +164,7 @@ impl Follower {
         loop {
             let urls = self.client.api_urls();
             let url = urls[self.turn % urls.len()].clone();
+            let was_plain = self.plain;
             let reason = match self.once(&url).await {
                 Ended::Interrupted(reason) => reason,
                 Ended::Refused { code, detail } => {
@@ -161,6 +175,11 @@ impl Follower {
             };
             if self.sender.send(Item::Disconnected { reason }).await.is_err() {
                 return;
+            }
+            if was_plain {
+                // The next server may know the view; what it shows more began before.
+                self.plain = false;
+                self.position.reset();
             }
             // The next server may be well: a full round fails before the pause grows.
             let was_good = self.standing.take().is_some_and(|it| it.was_good(Instant::now()));
@@ -175,7 +194,7 @@ impl Follower {
     }
 
     async fn once(&mut self, url: &url::Url) -> Ended {
-        match connection::open(&self.client, url, self.view, self.position.cursor()).await {
+        match connection::open(&self.client, url, self.view(), self.position.cursor()).await {
             Ok(mut connection) => {
                 self.standing = Some(Standing::new(Instant::now()));
                 if self.sender.send(Item::Connected { url: url.to_string() }).await.is_err() {
@@ -281,7 +300,7 @@ impl Follower {
 
     /// The next frames, and whether there are more at once.
     async fn page(&self, client: &Client) -> Result<(Vec<Frame>, bool), ClientError> {
-        let page = match (self.position.cursor(), self.view) {
+        let page = match (self.position.cursor(), self.view()) {
             (None, None) => return Ok((vec![client.snapshot().await?], true)),
             (None, Some(view)) => return Ok((vec![client.snapshot_of(view).await?], true)),
             (after, None) => client.events(after, None).await?,
@@ -291,8 +310,21 @@ impl Follower {
         Ok((page.frames.into_iter().chain([bookmark]).collect(), page.has_more))
     }
 
+    fn view(&self) -> Option<StreamView> {
+        self.view.filter(|_| !self.plain)
+    }
+
     fn refused(&mut self, problem: crate::Problem) -> Ended {
         match problem.status {
+            // Servers of the version before have no such view (ADR 0016).
+            400 if self.view() == Some(StreamView::Boundary) => {
+                self.outdated += 1;
+                if self.outdated >= self.client.api_urls().len() {
+                    self.plain = true;
+                    self.position.reset();
+                }
+                Ended::Interrupted(problem.detail)
+            }
             410 => {
                 self.position.reset();
                 Ended::Interrupted(problem.detail)
@@ -319,7 +351,7 @@ impl Follower {
     async fn take(&mut self, frame: Frame) -> Option<Ended> {
         let step = self.position.advance(frame);
         if matches!(step, Step::Hand(_) | Step::Skip) {
-            self.strangers = 0;
+            (self.strangers, self.outdated) = (0, 0);
         }
         match step {
             Step::Hand(item) => self.sender.send(item).await.is_err().then_some(Ended::Unheard),
@@ -354,12 +386,14 @@ mod tests {
         let mut follower = Follower {
             client: client.expect("client"),
             view: None,
+            plain: false,
             position: Position::new(None),
             sender,
             turn: 0,
             failures: 7,
             standing: Some(Standing::new(Instant::now())),
             strangers: 0,
+            outdated: 0,
         };
         let at = Timestamp(time::OffsetDateTime::UNIX_EPOCH);
         let heartbeat = Frame::Heartbeat { at, settled: None, log_age_ms: Some(0) };

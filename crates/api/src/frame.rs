@@ -73,6 +73,9 @@ pub enum Frame {
 pub enum StreamView {
     /// Routes and workloads, for nodes with the role edge.
     Routing,
+    /// What every node sees, and with it the environments that the node runs: their workloads on
+    /// other nodes, and where their routes lead.
+    Boundary,
 }
 
 impl StreamView {
@@ -80,6 +83,7 @@ impl StreamView {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Routing => "routing",
+            Self::Boundary => "boundary",
         }
     }
 }

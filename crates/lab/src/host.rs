@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use sextant_model::WorkloadId;
 
 use crate::{
     command::{find_program, run, tail},
@@ -20,6 +21,11 @@ use crate::{
     process::{Daemon, LabId, MARK},
     wait::until,
 };
+
+/// The network namespace that the agent of a host makes for a workload.
+pub fn workload_namespace(workload: WorkloadId) -> String {
+    format!("{NETNS_DIRECTORY}/sextant-{workload}")
+}
 
 /// Whose rights the namespaces are made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +47,8 @@ impl Mode {
 /// The line by which a holder says that its host is ready.
 pub(crate) const READY: &str = "ready";
 const START_LIMIT: Duration = Duration::from_secs(15);
-const NETNS_DIRECTORY: &str = "/run/netns";
+/// Where namespaces have names, on every host.
+pub(crate) const NETNS_DIRECTORY: &str = "/run/netns";
 
 /// How to get into one lab host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +78,18 @@ impl Host {
         let mut words = self.entry().into_iter();
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words).arg(program).env(MARK, lab.as_str());
+        command
+    }
+
+    /// A command that runs on this host in the network namespace of a workload.
+    pub fn workload_command(
+        &self,
+        lab: &LabId,
+        workload: WorkloadId,
+        program: impl AsRef<OsStr>,
+    ) -> Command {
+        let mut command = self.command(lab, "nsenter");
+        command.arg(format!("--net={}", workload_namespace(workload))).arg("--").arg(program);
         command
     }
 
@@ -148,6 +167,10 @@ fn await_ready(
 pub fn hold() -> Result<()> {
     run(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=755,nosuid,nodev", "lab", "/run"]))?;
     private_directory(Path::new("/run/wireguard"))?;
+    // Hosts share /etc, but for what agents write there, if there is a place for it.
+    if Path::new("/etc/netns").is_dir() {
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=755", "lab", "/etc/netns"]))?;
+    }
     for scope in ["all", "default"] {
         let setting = format!("/proc/sys/net/ipv6/conf/{scope}/accept_ra");
         fs::write(&setting, "0").map_err(LabError::file("write", setting))?;
@@ -195,7 +218,7 @@ fn netns_name_prefix(lab: &LabId) -> String {
 
 /// The programs of the system that a lab cannot do without.
 pub fn check_system() -> Result<()> {
-    for program in ["setsid", "unshare", "nsenter", "mount", "ip", "ping", "wg", "psql"] {
+    for program in ["setsid", "unshare", "nsenter", "mount", "ip", "ping", "wg", "nft", "psql"] {
         find_program(program, "run `cargo xtask setup`, or install the package that has it")?;
     }
     Ok(())

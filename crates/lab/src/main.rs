@@ -161,10 +161,14 @@ fn run_in_workload(
 ) -> anyhow::Result<ExitCode> {
     let mut lab = LabDescription::read(directory)?;
     let (program, arguments) = command.split_first().context("no command given")?;
-    if let Ok(status) = Operator::of(&lab).and_then(|operator| operator.status()) {
-        lab.take_note(&status);
-    }
-    let mut command = lab.workload_host(address)?.command(&lab.lab_id, program);
+    let operator = Operator::of(&lab)?;
+    lab.take_note(&operator.status()?);
+    let workload = operator.workloads()?.into_iter().find(|workload| workload.address == address);
+    let workload = workload.with_context(|| {
+        format!("no workload has the address \"{address}\"; list the workloads to see theirs")
+    })?;
+    let host = lab.workload_host(address)?;
+    let mut command = host.workload_command(&lab.lab_id, workload.id, program);
     command.args(arguments).env(workload::ADDRESS, address.to_string());
     Err(replace_with(&mut command).into())
 }

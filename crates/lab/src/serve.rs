@@ -1,15 +1,17 @@
 //! What answers for the workloads of one node.
 //!
-//! One process listens on every address of its host, so that a workload answers from the moment its
-//! address is live. Each address is another workload: it has certificates of its own, signed by
-//! itself, and says in every answer who it is.
+//! One process listens on its host, and in the network namespace of every workload there as soon as
+//! the agent has made it. Each has certificates of its own, signed by itself, and says in every answer who it
+//! is.
 
 mod certificate;
+mod listen;
 
 use std::{
+    collections::BTreeMap,
     io,
     net::{Ipv6Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -19,13 +21,14 @@ use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    task::JoinSet,
 };
 use tokio_rustls::LazyConfigAcceptor;
 
 use self::certificate::Certificates;
 use crate::{
     error::{LabError, Result},
-    host::READY,
+    host::{NETNS_DIRECTORY, READY},
 };
 
 /// HTTP over TLS.
@@ -40,7 +43,14 @@ pub const OTHER_ECHO_PORT: u16 = 7001;
 /// A client may take so long for its request.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 const LARGEST_REQUEST: usize = 16 * 1024;
-const BACKLOG: u32 = 4096;
+/// Between two looks for new namespaces: shorter than the way to the edges.
+const LOOK: Duration = Duration::from_millis(5);
+const SERVICES: [(u16, Service); 4] = [
+    (TLS_PORT, Service::Tls),
+    (HTTP_PORT, Service::Http),
+    (ECHO_PORT, Service::Echo),
+    (OTHER_ECHO_PORT, Service::Echo),
+];
 
 /// What a workload says of itself and of the connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,20 +93,33 @@ enum Service {
 
 impl Server {
     async fn run(self: Arc<Self>) -> Result<()> {
-        let services = [
-            (TLS_PORT, Service::Tls),
-            (HTTP_PORT, Service::Http),
-            (ECHO_PORT, Service::Echo),
-            (OTHER_ECHO_PORT, Service::Echo),
-        ];
-        for (port, service) in services {
+        // Agents of versions before ADR 0016 put addresses on the host's interface.
+        let mut tasks = JoinSet::new();
+        for (port, service) in SERVICES {
             let listener =
-                listen(port).map_err(LabError::file("listen on", format!("[::]:{port}")))?;
-            tokio::spawn(self.clone().accept(listener, service));
+                listen::on(port).map_err(LabError::file("listen on", format!("[::]:{port}")))?;
+            tasks.spawn(self.clone().accept(listener, service));
         }
         // For whoever waits for it in the log.
         let _ = io::Write::write_all(&mut io::stdout(), format!("{READY}\n").as_bytes());
-        std::future::pending().await
+        let mut serving: BTreeMap<PathBuf, JoinSet<()>> = BTreeMap::new();
+        loop {
+            let there = listen::namespaces(Path::new(NETNS_DIRECTORY));
+            // Sockets keep a namespace alive: they end when its name does.
+            serving.retain(|path, _| there.contains(path));
+            for path in there {
+                if !serving.contains_key(&path)
+                    && let Ok(listeners) = listen::in_namespace(&path, &SERVICES.map(|it| it.0))
+                {
+                    let mut tasks = JoinSet::new();
+                    for (listener, (_, service)) in listeners.into_iter().zip(SERVICES) {
+                        tasks.spawn(self.clone().accept(listener, service));
+                    }
+                    serving.insert(path, tasks);
+                }
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener, service: Service) {
@@ -145,13 +168,6 @@ impl Server {
     fn tls(&self, workload: Ipv6Addr, name: Option<&str>) -> io::Result<Arc<ServerConfig>> {
         self.certificates.config(workload, name.unwrap_or("unnamed"))
     }
-}
-
-fn listen(port: u16) -> io::Result<TcpListener> {
-    let socket = tokio::net::TcpSocket::new_v6()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind((Ipv6Addr::UNSPECIFIED, port).into())?;
-    socket.listen(BACKLOG)
 }
 
 async fn within<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {

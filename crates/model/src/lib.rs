@@ -7,8 +7,10 @@
 
 pub mod address;
 pub mod aggregate;
+pub mod boundary;
 pub mod cursor;
 pub mod event;
+pub mod firewall;
 pub mod health;
 pub mod hostname;
 pub mod id;

@@ -5,7 +5,7 @@ mod sound;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{Ipv6Addr, SocketAddr},
 };
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use crate::{
     address::PeerAddresses,
+    boundary::Boundary,
     event::{Event, EventBody, Skipped},
     id::{NetworkId, NodeId, WorkloadId},
     key::PublicKey,
@@ -67,6 +68,10 @@ pub struct Membership {
     /// Events since the snapshot that this version cannot read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<Skipped>,
+    /// Who may talk to these workloads; none if the control plane was not asked, or is of a version
+    /// that does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<Boundary>,
 }
 
 /// Members travel as a list; the map is an index over it.
@@ -102,12 +107,14 @@ pub enum Change {
     WorkloadPlaced(WorkloadId),
     /// A workload has no address here any more.
     WorkloadReleased(WorkloadId),
+    /// Others may talk to the workloads here than before.
+    Boundary,
 }
 
 /// What one node must make true: its interface and its peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredMesh {
-    /// Its own addresses and those of its workloads, as host prefixes.
+    /// Its own addresses, as host prefixes. Workloads have theirs elsewhere (ADR 0016).
     pub addresses: BTreeSet<Prefix>,
     /// Prefixes routed into the interface.
     pub routes: BTreeSet<Prefix>,
@@ -156,6 +163,11 @@ impl Membership {
     /// Takes in the next event; `None` if it changes nothing here. Idempotent.
     pub fn apply(&mut self, event: &Event) -> Option<Change> {
         Skipped::note(&mut self.skipped, event);
+        let bounded = self.boundary.as_mut().is_some_and(|boundary| boundary.apply(event));
+        self.apply_to_mesh(event).or(bounded.then_some(Change::Boundary))
+    }
+
+    fn apply_to_mesh(&mut self, event: &Event) -> Option<Change> {
         let node_id = NodeId(event.aggregate_id);
         match &event.body {
             EventBody::NodeEnrolled(enrolled) if enrolled.network_id == self.network_id => {
@@ -184,8 +196,12 @@ impl Membership {
                 self.departed.insert(node_id);
                 Some(Change::Left(node_id))
             }
-            // The stream brings a node the workloads on itself, and no others.
             EventBody::WorkloadPlaced(placed) if placed.network_id == self.network_id => {
+                // Who does not follow whole environments is told of its own workloads only.
+                let elsewhere = |boundary: &Boundary| boundary.node_id != placed.node_id;
+                if self.boundary.as_ref().is_some_and(elsewhere) {
+                    return None;
+                }
                 let workload_id = WorkloadId(event.aggregate_id);
                 let before = self.workloads.insert(workload_id, placed.address);
                 (before != Some(placed.address)).then_some(Change::WorkloadPlaced(workload_id))
@@ -220,9 +236,8 @@ impl Membership {
             let allowed_ips = allowed_ips(member);
             (member.public_key, DesiredPeer { endpoint: member.endpoint, allowed_ips })
         });
-        let workloads = self.workloads.values().map(|address| IpAddr::V6(*address));
         Some(DesiredMesh {
-            addresses: own.addresses.iter().chain(workloads).map(Prefix::host).collect(),
+            addresses: own.addresses.iter().map(Prefix::host).collect(),
             routes: BTreeSet::from([self.prefix]),
             unreachable: BTreeSet::from([own.prefix]),
             peers: peers.collect(),
@@ -309,6 +324,7 @@ pub(crate) mod tests {
             workloads: BTreeMap::new(),
             released: BTreeSet::new(),
             skipped: None,
+            boundary: None,
         };
         for n in nodes {
             membership.apply(&joined(n));
@@ -358,10 +374,8 @@ pub(crate) mod tests {
         let (org_id, environment_id) = (OrgId(Uuid::nil()), EnvironmentId(Uuid::nil()));
         let (network_id, node_id) = (membership.network_id, node_id(1));
         let address = Ipv6Addr::new(0xfd00, 0, 0, 1, 0, 0, 0, 9);
-        let has_it = |membership: &Membership| {
-            let desired = membership.desired(node_id).expect("member");
-            desired.addresses.contains(&Prefix::host(address.into()))
-        };
+        let has_it =
+            |membership: &Membership| membership.workloads.values().any(|held| *held == address);
         let placed = EventBody::WorkloadPlaced(WorkloadPlaced {
             org_id,
             environment_id,

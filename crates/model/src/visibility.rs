@@ -1,9 +1,13 @@
 //! Who may see which event, and how much of it.
 
+mod hosted;
+
 use crate::{
     event::{Event, EventBody, Holder},
     id::{NetworkId, NodeId, OrgId},
 };
+
+pub use hosted::Hosted;
 
 /// Who follows the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Reading the projections. Lists come in order of creation, a page at a time.
 
 mod api_tokens;
+mod boundary;
 mod edges;
 mod enrolment_tokens;
 mod hostnames;

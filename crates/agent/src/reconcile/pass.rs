@@ -1,7 +1,9 @@
 //! What became of a pass, and how the log tells it.
 
+use std::{collections::BTreeSet, net::Ipv6Addr};
+
 use super::Tally;
-use crate::wireguard::Observation;
+use crate::{wireguard::Observation, workloads::Outcome};
 
 /// What became of one pass.
 #[derive(Clone, Debug, Default)]
@@ -20,11 +22,24 @@ pub struct Pass {
     pub observation: Option<Observation>,
     /// MTU of the underlay, in bytes, if a way to anybody is known.
     pub underlay_mtu: Option<u32>,
+    /// Addresses of workloads that packets reach, through rules that know them.
+    pub ready: BTreeSet<Ipv6Addr>,
     /// What is wrong, a line each.
     pub problems: Vec<String>,
 }
 
 impl Pass {
+    /// Adds what became of the workloads.
+    pub(super) fn take(&mut self, outcome: Outcome) {
+        self.steps += outcome.done.total();
+        self.done.merge(outcome.done);
+        self.drift.merge(outcome.drift);
+        self.complete &= outcome.failures.is_empty();
+        self.ready = outcome.ready;
+        self.problems.extend(outcome.failures);
+        self.problems.extend(outcome.remarks);
+    }
+
     /// Tells the log. A problem that lasts, one of the `known` ones, is told once.
     pub fn log(&self, known: &[String]) {
         for problem in self.problems.iter().filter(|problem| !known.contains(problem)) {

@@ -22,6 +22,23 @@ impl Tally {
         Self(counts)
     }
 
+    /// Counts one more.
+    pub fn add(&mut self, kind: &'static str) {
+        *self.0.entry(kind).or_default() += 1;
+    }
+
+    /// Counts what another one counted.
+    pub fn merge(&mut self, other: Self) {
+        for (kind, count) in other.0 {
+            *self.0.entry(kind).or_default() += count;
+        }
+    }
+
+    /// How many in all.
+    pub fn total(&self) -> usize {
+        self.0.values().sum()
+    }
+
     /// Whether somebody must have changed the interface behind the agent's back.
     pub fn is_drift(&self) -> bool {
         self.0.keys().any(|kind| *kind != ENDPOINT_RESET)

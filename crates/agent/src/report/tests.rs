@@ -34,6 +34,7 @@ fn observation() -> Observation {
 fn material<'a>(
     membership: &'a Membership,
     observation: Option<&'a Observation>,
+    ready: &'a BTreeSet<Ipv6Addr>,
     rtts: &'a BTreeMap<NodeId, u32>,
     problems: &'a [String],
 ) -> Material<'a> {
@@ -42,6 +43,7 @@ fn material<'a>(
         me: node_id(1),
         membership,
         observation,
+        ready,
         underlay_mtu: Some(1500),
         rtts,
         problems,
@@ -54,7 +56,7 @@ fn material<'a>(
 fn a_report_covers_every_other_member() {
     let (membership, observation) = (mesh([1, 2, 3]), observation());
     let rtts = BTreeMap::from([(node_id(2), 700)]);
-    let report = build(&material(&membership, Some(&observation), &rtts, &[]));
+    let report = build(&material(&membership, Some(&observation), &BTreeSet::new(), &rtts, &[]));
     assert_eq!(report.revision, cursor(9));
     assert_eq!((report.mtu, report.underlay_mtu), (1420, 1500));
     assert_eq!(report.implementation, WireGuardImplementation::Userspace);
@@ -81,13 +83,14 @@ fn a_report_covers_every_other_member() {
 fn a_report_stays_within_the_limits_of_the_api_and_every_peer_has_its_turn() {
     let membership = mesh(1..=1000);
     let (rtts, problems) = (BTreeMap::new(), vec!["x".repeat(1000); 100]);
-    let (mut membership, mut observation) = (membership, observation());
+    let (mut membership, observation) = (membership, observation());
+    let mut ready = BTreeSet::new();
     for n in 0..1000_u16 {
         let address = Ipv6Addr::new(0xfd00, 0, 0, 1, 0, 0, 1, n);
         membership.workloads.insert(WorkloadId(uuid::Uuid::from_u128(n.into())), address);
-        observation.interface.addresses.insert(Prefix::host(address.into()));
+        ready.insert(address);
     }
-    let mut material = material(&membership, Some(&observation), &rtts, &problems);
+    let mut material = material(&membership, Some(&observation), &ready, &rtts, &problems);
     let (mut seen, mut live) = (BTreeSet::new(), BTreeSet::new());
     for turn in 0..5 {
         material.turn = turn;
@@ -107,16 +110,15 @@ fn a_report_stays_within_the_limits_of_the_api_and_every_peer_has_its_turn() {
 }
 
 #[test]
-fn only_workloads_whose_address_is_on_an_interface_that_is_up_are_live() {
+fn only_workloads_that_are_reached_through_an_interface_that_is_up_are_live() {
     let (mut membership, rtts, mut observation) = (mesh([1]), BTreeMap::new(), observation());
     let id = |n| WorkloadId(uuid::Uuid::from_u128(n));
     for (n, address) in [(1, "fd00:0:0:1::2"), (2, "fd00:0:0:1::3")] {
         membership.workloads.insert(id(n), address.parse().expect("address"));
     }
-    let address = IpAddr::V6("fd00:0:0:1::3".parse().expect("address"));
-    observation.interface.addresses.insert(Prefix::host(address));
+    let ready = BTreeSet::from(["fd00:0:0:1::3".parse().expect("address")]);
     let live = |observation: &Observation| {
-        build(&material(&membership, Some(observation), &rtts, &[])).workloads_live
+        build(&material(&membership, Some(observation), &ready, &rtts, &[])).workloads_live
     };
     assert_eq!(live(&observation), [id(2)]);
     observation.interface.up = false;
@@ -127,7 +129,7 @@ fn only_workloads_whose_address_is_on_an_interface_that_is_up_are_live() {
 fn without_an_interface_the_report_still_says_why() {
     let (membership, rtts) = (mesh([1, 2]), BTreeMap::new());
     let problems = ["the kernel has no WireGuard".to_owned()];
-    let report = build(&material(&membership, None, &rtts, &problems));
+    let report = build(&material(&membership, None, &BTreeSet::new(), &rtts, &problems));
     assert_eq!(report.mtu, 0);
     assert_eq!(report.problems, problems);
 }

@@ -11,7 +11,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use sextant_api::{
     Client,
     client::NamedTime,
-    follow::{Item, follow},
+    follow::{Item, follow_view},
+    frame::StreamView,
 };
 use sextant_daemon::clock::{Clock, Entropy};
 use sextant_model::{Cursor, NodeId};
@@ -45,6 +46,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 const FLUSH_PAUSE: Duration = Duration::from_secs(2);
 /// Before the stream is opened again after a refusal or a snapshot that cannot be believed.
 const RESUME_PAUSE: Duration = Duration::from_secs(30);
+/// Before another snapshot is asked for where one was older than what the node knows.
+const SNAPSHOT_PAUSE: Duration = Duration::from_millis(500);
 /// A loop that has not come round for so long hangs; it does so every ten seconds otherwise.
 const HANG_LIMIT: Duration = Duration::from_secs(60);
 const SHORTEST_BACKOFF: Duration = Duration::from_secs(1);
@@ -188,8 +191,9 @@ struct Stream {
 
 impl Stream {
     fn open(client: &Client, after: Option<Cursor>) -> Self {
-        let stop = CancellationToken::new();
-        Self { items: follow(client.clone(), after, stop.clone()), _stop: stop.drop_guard() }
+        let (stop, view) = (CancellationToken::new(), StreamView::Boundary);
+        let items = follow_view(client.clone(), view, after, stop.clone());
+        Self { items, _stop: stop.drop_guard() }
     }
 }
 
@@ -283,6 +287,17 @@ impl Agent {
                 } else {
                     tracing::debug!(%reason, "the control plane is still away");
                 }
+            }
+            Taken::Incomplete => {
+                tracing::info!("an environment is new here; asking for a snapshot");
+                burst.changed = true;
+                self.stream = None;
+                self.timers.set(Due::Resume, Duration::ZERO);
+            }
+            Taken::Stale => {
+                tracing::debug!("the snapshot does not know the environment yet");
+                self.stream = None;
+                self.timers.set(Due::Resume, SNAPSHOT_PAUSE);
             }
             Taken::Unbelievable(reason) => {
                 self.suspend("what came from the control plane is refused", reason, RESUME_PAUSE);
@@ -427,6 +442,7 @@ impl Agent {
             me: self.node.node_id,
             membership: &state.membership,
             observation: self.pass.observation.as_ref(),
+            ready: &self.pass.ready,
             underlay_mtu: self.pass.underlay_mtu,
             rtts: &rtts,
             problems: &problems,
@@ -456,8 +472,8 @@ async fn next(stream: &mut Option<Stream>) -> Option<Item> {
 /// Where the stream goes on. A state from which events were left out is not complete: this version
 /// may be the one that can read them, so it takes a snapshot.
 fn resume_after(view: &View) -> Option<Cursor> {
-    let state = view.current()?;
-    state.membership.skipped.is_none().then_some(state.cursor)
+    let complete = view.current()?.membership.skipped.is_none();
+    view.resume().filter(|_| complete)
 }
 
 /// Chooses when to look again.

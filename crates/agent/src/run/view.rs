@@ -16,6 +16,8 @@ use crate::state::{NodeIdentity, SavedState};
 const LEFT: &str = "node-left";
 /// Says that another machine runs as the node.
 const DUPLICATE: &str = "node-duplicate";
+/// So many snapshots in a row may be older than what the node knows.
+const STALE_LIMIT: u32 = 60;
 
 /// The newest state that was taken in, applied or not.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub struct View {
     current: Option<SavedState>,
     /// What was left out of it, because the rules forbid it, by what it is about.
     faults: Faults,
+    /// Snapshots in a row that were older than what is known.
+    stale: u32,
 }
 
 type Faults = BTreeMap<Uuid, Fault>;
@@ -33,6 +37,11 @@ type Faults = BTreeMap<Uuid, Fault>;
 pub enum Taken {
     /// The membership is another one: the interface must follow.
     Changed,
+    /// A workload of an environment came of which the node knows nothing else. Only a snapshot says
+    /// the rest; the interface must follow as far as it can.
+    Incomplete,
+    /// A snapshot was read before the last event that the node knows: ask again.
+    Stale,
     /// Something happened that does not concern the interface.
     Advanced,
     /// Something happened that the rules forbid; it is left out.
@@ -68,7 +77,7 @@ impl View {
 
     /// Waits for a snapshot.
     pub fn without_state(node: NodeIdentity) -> Self {
-        Self { node, current: None, faults: BTreeMap::new() }
+        Self { node, current: None, faults: BTreeMap::new(), stale: 0 }
     }
 
     /// What is left out of the state.
@@ -92,6 +101,15 @@ impl View {
     /// Where the stream goes on.
     pub fn cursor(&self) -> Option<Cursor> {
         self.current.as_ref().map(|state| state.cursor)
+    }
+
+    /// Where a new stream begins: nowhere, so that it begins with a snapshot, if the node does not
+    /// know all of the environments it runs.
+    pub fn resume(&self) -> Option<Cursor> {
+        let complete = |state: &&SavedState| {
+            state.membership.boundary.as_ref().is_some_and(|it| it.missing.is_empty())
+        };
+        self.current.as_ref().filter(complete).map(|state| state.cursor)
     }
 
     /// Takes in the next item.
@@ -119,12 +137,17 @@ impl View {
                     return Taken::LeftOut(reason);
                 }
                 self.faults.remove(&event.aggregate_id);
+                let missing = |state: &SavedState| {
+                    state.membership.boundary.as_ref().map_or(0, |it| it.missing.len())
+                };
+                let before = missing(state);
                 let knew_all = state.membership.skipped.is_none();
                 let change = state.membership.apply(&event);
                 if let Some(first) = state.membership.skipped.as_ref().filter(|_| knew_all) {
                     tracing::warn!("{first}");
                 }
                 match change {
+                    Some(_) if missing(state) > before => Taken::Incomplete,
                     Some(_) => self.membership_changed(),
                     None => Taken::Advanced,
                 }
@@ -156,6 +179,12 @@ impl View {
             Ok(sound) => sound,
             Err(fault) => return Taken::Unbelievable(fault.to_string()),
         };
+        // A log that was cut short stays older for ever, so there is an end to it.
+        if self.is_older(cursor) && self.stale < STALE_LIMIT {
+            self.stale += 1;
+            return Taken::Stale;
+        }
+        self.stale = 0;
         if let Some(current) = &self.current {
             let (before, now) = (current.membership.prefix, membership.prefix);
             if before != now {
@@ -174,6 +203,16 @@ impl View {
         self.faults = faults;
         self.current = Some(SavedState { cursor, membership });
         self.membership_changed()
+    }
+
+    /// Whether what lies at this cursor is behind a state that waits for a snapshot.
+    fn is_older(&self, cursor: Cursor) -> bool {
+        self.current.as_ref().is_some_and(|current| {
+            let waits = current.membership.boundary.as_ref();
+            waits.is_some_and(|boundary| !boundary.missing.is_empty())
+                && current.cursor.epoch == cursor.epoch
+                && cursor.event_id < current.cursor.event_id
+        })
     }
 
     fn membership_changed(&self) -> Taken {

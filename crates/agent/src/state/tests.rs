@@ -39,6 +39,7 @@ pub(crate) fn mesh(nodes: impl IntoIterator<Item = u16>) -> Membership {
         workloads: BTreeMap::new(),
         released: BTreeSet::new(),
         skipped: None,
+        boundary: None,
     }
 }
 
@@ -63,7 +64,7 @@ fn a_state_survives_the_disk() {
     assert!(matches!(folder.state().expect("readable"), LoadedState::Missing));
     folder.save_state(&saved()).expect("saved");
     let LoadedState::Good(state) = folder.state().expect("readable") else { panic!("not good") };
-    assert_eq!(state, saved());
+    assert_eq!(*state, saved());
 }
 
 #[test]

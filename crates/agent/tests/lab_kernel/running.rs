@@ -10,7 +10,7 @@ use sextant_agent::{
     state::{LoadedState, NodeIdentity, SavedState, StateFolder},
 };
 use sextant_daemon::clock::SystemEntropy;
-use sextant_model::{Cursor, DnsLabel, Epoch, WorkloadId};
+use sextant_model::{Cursor, DnsLabel, Epoch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -65,8 +65,8 @@ fn without_the_control_plane_workloads_keep_their_addresses_over_a_restart() {
         let LoadedState::Good(mut state) = folder.state().expect("readable") else {
             panic!("no state")
         };
-        let (id, address) = (WorkloadId(Uuid::from_u128(9)), "fd00:0:0:1::99");
-        state.membership.workloads.insert(id, address.parse().expect("address"));
+        let address = "fd00:0:0:1::99";
+        sandbox::place(&mut state.membership, (9, 1), address);
         folder.save_state(&state).expect("saved");
         for _ in 0..2 {
             let agent = Agent::start();
@@ -140,7 +140,7 @@ fn a_certificate_that_is_missing_or_damaged_is_named_with_a_remedy() {
 fn config() -> AgentConfig {
     let text = format!(
         "state_dir = \"{STATE}\"\napi_urls = [\"https://[fd5e:1::2]:1\"]\nnode_name = \"n1\"\n\
-         [wireguard]\ninterface = \"{INTERFACE}\"\n"
+         [wireguard]\ninterface = \"{INTERFACE}\"\n[workloads]\nresolver_dir = \"/run/resolvers\"\n"
     );
     fs::write(CONFIG, text).expect("written");
     AgentConfig::load(CONFIG.as_ref()).expect("valid")

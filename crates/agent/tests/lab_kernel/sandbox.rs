@@ -9,13 +9,15 @@ use std::{
 };
 
 use sextant_agent::{
-    config::{ImplementationChoice, WireGuardConfig},
+    config::{ImplementationChoice, PlacementChoice, WireGuardConfig, WorkloadsConfig},
     key::PrivateKey,
     reconcile::Reconciler,
 };
 use sextant_daemon::clock::SystemEntropy;
 use sextant_model::{
-    DnsLabel, NetworkId, NodeId, NodeRole, PeerAddresses, Prefix, PublicKey,
+    DnsLabel, EnvironmentId, NetworkId, NodeId, NodeRole, PeerAddresses, Prefix, PublicKey,
+    WorkloadId,
+    boundary::{Boundary, BoundaryWorkload},
     membership::{Member, Membership},
 };
 use tokio::time::{Instant, sleep};
@@ -105,6 +107,12 @@ impl Sandbox {
             workloads: BTreeMap::new(),
             released: BTreeSet::new(),
             skipped: None,
+            boundary: Some(Boundary {
+                node_id: ME,
+                network_id: NetworkId(Uuid::from_u128(1)),
+                environments: BTreeMap::new(),
+                missing: BTreeSet::new(),
+            }),
         }
     }
 
@@ -147,7 +155,51 @@ pub fn reconciler_with(key: PrivateKey) -> Reconciler {
         listen_port: 51820,
         implementation: ImplementationChoice::Auto,
     };
-    Reconciler::new(&config, key, KEY_FILE.into()).expect("reconciler")
+    let mut reconciler = Reconciler::new(&config, key, KEY_FILE.into()).expect("reconciler");
+    reconciler.carry(&in_namespaces());
+    reconciler
+}
+
+/// The default, but for what would be written outside of the test's own folders.
+pub fn in_namespaces() -> WorkloadsConfig {
+    WorkloadsConfig { resolver_dir: "/run/resolvers".into(), ..WorkloadsConfig::default() }
+}
+
+/// Workloads on the host's own interface.
+pub fn on_host() -> WorkloadsConfig {
+    WorkloadsConfig { placement: PlacementChoice::Host, ..in_namespaces() }
+}
+
+pub fn workload(n: u16) -> WorkloadId {
+    WorkloadId(Uuid::from_u128(n.into()))
+}
+
+pub fn environment(n: u16) -> EnvironmentId {
+    EnvironmentId(Uuid::from_u128(0x7000 + u128::from(n)))
+}
+
+/// Workload `n` of an environment, on the node whose prefix has the address.
+pub fn place(membership: &mut Membership, (n, of): (u16, u16), address: &str) {
+    let address: Ipv6Addr = address.parse().expect("address");
+    let on = membership.members.values().find(|it| it.prefix.contains(address.into()));
+    let node_id = on.expect("a node").node_id;
+    if node_id == ME {
+        membership.workloads.insert(workload(n), address);
+    }
+    let boundary = membership.boundary.as_mut().expect("boundary");
+    let environment = boundary.environments.entry(environment(of)).or_default();
+    environment.path = format!("acme/shop/env{of}");
+    let process_type = DnsLabel::new("web").expect("label");
+    let placed = BoundaryWorkload { node_id, process_type, address, withdrawn: false };
+    environment.workloads.insert(workload(n), placed);
+}
+
+pub fn release(membership: &mut Membership, n: u16) {
+    membership.workloads.remove(&workload(n));
+    let boundary = membership.boundary.as_mut().expect("boundary");
+    for environment in boundary.environments.values_mut() {
+        environment.workloads.remove(&workload(n));
+    }
 }
 
 /// Id of the process that serves `interface`; `None` where the kernel does.

@@ -193,7 +193,7 @@ async fn answer(
         return Err(ApiError::Busy);
     }
     // After the commit nothing may claim that nothing was changed.
-    let membership = app.store.of_callers().membership(node.network_id, node.id).await;
+    let membership = app.store.of_callers().membership(node.network_id, node.id, false).await;
     let (cursor, membership) = membership.map_err(|error| match ApiError::from(error) {
         ApiError::Store(error) if error.is_transient() => ApiError::Busy,
         other => other,

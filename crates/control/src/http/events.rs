@@ -9,9 +9,9 @@ use sextant_api::{
 };
 use sextant_model::{
     Cursor,
-    visibility::{Viewer, visible},
+    visibility::{Hosted, Viewer, visible},
 };
-use sextant_store::Store;
+use sextant_store::{Store, projection::Projections};
 
 use crate::{
     app::App,
@@ -33,7 +33,8 @@ pub struct EventQuery {
     /// Most events to look at, 1 to 1000; 100 if absent.
     #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
-    /// `routing`: what a node with the role edge has to serve, instead of what every node sees.
+    /// `routing`: what a node with the role edge has to serve, instead of what every node sees;
+    /// `boundary`: what every node sees, and the environments that it runs.
     pub view: Option<StreamView>,
 }
 
@@ -42,7 +43,8 @@ pub struct EventQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct SnapshotQuery {
-    /// `routing`: what a node with the role edge has to serve, instead of what every node sees.
+    /// `routing`: what a node with the role edge has to serve, instead of what every node sees;
+    /// `boundary`: what every node sees, and the environments that it runs.
     pub view: Option<StreamView>,
 }
 
@@ -56,7 +58,7 @@ pub async fn list(
     who: Principal,
     Query(query): Query<EventQuery>,
 ) -> Result<Answered<EventPage>, ApiError> {
-    let viewer = viewer(who, query.view)?;
+    let (viewer, mut hosted) = sight(&app, who, query.view).await?;
     let limit = i64::from(checked_limit(query.limit)?);
     let store = app.store_for(who);
     let epoch = store.epoch().await?;
@@ -75,7 +77,10 @@ pub async fn list(
     let at = |event_id| Cursor { epoch, event_id };
     let frames = events
         .iter()
-        .filter_map(|event| visible(viewer, event))
+        .filter_map(|event| match &mut hosted {
+            Some(hosted) => hosted.see(event),
+            None => visible(viewer, event),
+        })
         .map(|event| Frame::Event { cursor: at(event.event_id), event })
         .collect();
     Ok(Answered(EventPage { frames, next_after: at(scanned), head: at(settled), has_more }))
@@ -99,13 +104,34 @@ pub(super) fn viewer(who: Principal, view: Option<StreamView>) -> Result<Viewer,
         (Principal::Node { node_id, network_id, edge: true, .. }, Some(StreamView::Routing)) => {
             Ok(Viewer::Edge { node_id, network_id })
         }
+        (Principal::Node { .. }, Some(StreamView::Boundary)) => Ok(who.viewer()),
         (Principal::Node { .. }, Some(StreamView::Routing)) => Err(ApiError::Forbidden(
             "view \"routing\" is for nodes with the role edge; enrol the node with a token for that role",
         )),
         (Principal::Operator { .. }, Some(StreamView::Routing)) => Err(ApiError::Forbidden(
             "view \"routing\" is for edge nodes; leave view out to follow what the token may see",
         )),
+        (Principal::Operator { .. }, Some(StreamView::Boundary)) => Err(ApiError::Forbidden(
+            "view \"boundary\" is for nodes; leave view out to follow what the token may see",
+        )),
     }
+}
+
+/// What `who` may see in a view, and the environments it runs if the view is about them. Read
+/// before the events: what is placed meanwhile comes with its event.
+pub(super) async fn sight(
+    app: &App,
+    who: Principal,
+    view: Option<StreamView>,
+) -> Result<(Viewer, Option<Hosted>), ApiError> {
+    let viewer = viewer(who, view)?;
+    let hosted = match (viewer, view) {
+        (Viewer::Node { node_id, network_id }, Some(StreamView::Boundary)) => {
+            Some(Hosted::new(node_id, network_id, app.store_for(who).hosted(node_id).await?))
+        }
+        _ => None,
+    };
+    Ok((viewer, hosted))
 }
 
 /// The snapshot frame for `who`.
@@ -119,11 +145,16 @@ pub(super) async fn take_snapshot(
         let (cursor, routing) = store.routing(network_id).await?;
         return Ok(Frame::Snapshot { cursor, state: SnapshotState::Routing { routing } });
     }
+    let bounded = view == Some(StreamView::Boundary);
+    if bounded {
+        // A node asks again because of an event that it was sent: the snapshot has to know it.
+        app.tail.wait_projected(app.tail.position().settled, Projections::ALL).await;
+    }
     let (cursor, state) = match who {
         Principal::Operator { org: None, .. } => store.platform().await?,
         Principal::Operator { org: Some(org), .. } => store.org_snapshot(org).await?,
         Principal::Node { node_id, network_id, .. } => {
-            let (cursor, membership) = store.membership(network_id, node_id).await?;
+            let (cursor, membership) = store.membership(network_id, node_id, bounded).await?;
             (cursor, SnapshotState::Membership { membership })
         }
     };

@@ -22,7 +22,7 @@ use sextant_store::Store;
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 
 use self::presence::Presence;
-use super::events::{parse_cursor, take_snapshot, viewer};
+use super::events::{parse_cursor, sight, take_snapshot, viewer};
 use crate::{
     app::App,
     auth::{InstanceId, Principal, still_allowed},
@@ -55,7 +55,8 @@ pub struct StreamQuery {
     /// A cursor from a frame; a snapshot first if absent.
     #[param(max_length = 64)]
     pub after: Option<String>,
-    /// `routing`: what a node with the role edge has to serve, instead of what every node sees.
+    /// `routing`: what a node with the role edge has to serve, instead of what every node sees;
+    /// `boundary`: what every node sees, and the environments that it runs.
     pub view: Option<StreamView>,
 }
 
@@ -76,9 +77,9 @@ pub async fn stream(
         code: "upgrade-required",
         detail: format!("this is a WebSocket: {error}; to poll, use GET /v1/events"),
     })?;
-    let viewer = viewer(who, query.view)?;
+    viewer(who, query.view)?;
     let presence = match (who, instance, query.view) {
-        (Principal::Node { node_id, .. }, Some(instance), None) => {
+        (Principal::Node { node_id, .. }, Some(instance), None | Some(StreamView::Boundary)) => {
             let address = place.as_ref().map(|Extension(place)| place.address().to_string());
             Some(Presence::arrive(&app, node_id, instance, address.unwrap_or_default()).await?)
         }
@@ -94,7 +95,9 @@ pub async fn stream(
             _ => return Err(ApiError::Internal("a snapshot is no snapshot".into())),
         },
     };
-    let feed = Feed::start(&app.tail, &store, viewer, cursor).await.map_err(refused)?;
+    // After the snapshot: what it knows of, the feed has to know of.
+    let sight = sight(&app, who, query.view).await?;
+    let feed = Feed::start(&app.tail, &store, sight, cursor).await.map_err(refused)?;
     let streams = app.streams.clone();
     let upgrade = upgrade.max_message_size(INCOMING_LIMIT).max_frame_size(INCOMING_LIMIT);
     Ok(upgrade.on_upgrade(move |socket| {

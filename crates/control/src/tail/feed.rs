@@ -6,7 +6,7 @@ use sextant_api::Frame;
 use sextant_model::{
     Cursor, Epoch, Event,
     cursor::CursorGone,
-    visibility::{Viewer, visible},
+    visibility::{Hosted, Viewer, visible},
 };
 use sextant_store::{Store, StoreError};
 
@@ -19,6 +19,8 @@ use super::{
 #[derive(Debug)]
 pub struct Feed {
     viewer: Viewer,
+    /// The environments that the follower runs, if it follows them.
+    hosted: Option<Hosted>,
     epoch: Epoch,
     /// Everything up to here was scanned.
     scanned: i64,
@@ -53,7 +55,7 @@ impl Feed {
     pub async fn start(
         tail: &Tail,
         store: &Store,
-        viewer: Viewer,
+        (viewer, hosted): (Viewer, Option<Hosted>),
         cursor: Cursor,
     ) -> Result<Self, FeedError> {
         let live = tail.subscribe();
@@ -69,7 +71,7 @@ impl Feed {
             return Err(FeedError::Lagged);
         }
         cursor.check(epoch, tail.settled_at_least(store, cursor.event_id).await?)?;
-        Ok(Self { viewer, epoch, scanned: cursor.event_id, told: cursor.event_id, live })
+        Ok(Self { viewer, hosted, epoch, scanned: cursor.event_id, told: cursor.event_id, live })
     }
 
     /// Reads from the database what is settled and was not scanned yet. Call until it returns an
@@ -117,7 +119,11 @@ impl Feed {
     fn scan(&mut self, events: &[Event], up_to: i64) -> Vec<Frame> {
         let mut frames = Vec::new();
         for event in events.iter().filter(|event| event.event_id > self.scanned) {
-            if let Some(event) = visible(self.viewer, event) {
+            let seen = match &mut self.hosted {
+                Some(hosted) => hosted.see(event),
+                None => visible(self.viewer, event),
+            };
+            if let Some(event) = seen {
                 self.told = event.event_id;
                 frames.push(Frame::Event { cursor: self.cursor(event.event_id), event });
             }

@@ -1,5 +1,7 @@
 //! Releases and workloads: placed, healthy, replaced, withdrawn, released.
 
+mod boundary;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use sextant_api::{

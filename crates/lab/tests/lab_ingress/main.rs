@@ -2,6 +2,7 @@
 //! Needs root or user namespaces, curl, openssl, HAProxy and nginx, and the programs of the
 //! workspace beside this one.
 
+mod boundary;
 mod changes;
 mod fixture;
 mod passthrough;

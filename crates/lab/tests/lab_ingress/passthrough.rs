@@ -16,9 +16,9 @@ fn the_certificate_seen_through_every_edge_is_the_workloads_own() {
     let client = description.client_host().expect("client");
     let addressed = description.client.clone().expect("client").underlay;
 
-    // As another node of the mesh sees it, without any edge.
-    let other = description.nodes.iter().find(|node| node.name != workload.node_name.as_str());
-    let other = description.host_of(other.expect("another node"));
+    // As the host of an edge sees it, without the edge.
+    let other = description.nodes.iter().find(|node| node.is_edge());
+    let other = description.host_of(other.expect("an edge"));
     let at = SocketAddrV6::new(workload.address, TLS_PORT, 0, 0);
     let direct = visitor::certificate(description, &other, at, &name).expect("over the mesh");
     let file = description.certificate_file(workload.address, &name).expect("a worker");
@@ -69,7 +69,7 @@ fn openssl_as_a_workload_shows_its_certificate_through_every_edge() {
     let own = visitor::file_fingerprint(&certificate).expect("readable");
 
     let host = description.workload_host(workload.address).expect("its host");
-    let mut server = host.command(&description.lab_id, "openssl");
+    let mut server = host.workload_command(&description.lab_id, workload.id, "openssl");
     server.args(["s_server", "-quiet", "-www", "-accept"]);
     server.arg(format!("[{}]:9443", workload.address));
     let _server = Program::start(server.arg("-key").arg(&key).arg("-cert").arg(&certificate));

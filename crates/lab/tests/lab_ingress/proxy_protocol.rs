@@ -82,7 +82,8 @@ fn proxied(site: &Site, label: &str, port: u16, http: bool) -> String {
 #[test]
 fn haproxy_and_nginx_see_the_client_behind_both_edges() {
     let site = Site::new(1);
-    let workload = site.deploy(&[("web", 1)])[0].address;
+    let placed = site.deploy(&[("web", 1)]).remove(0);
+    let workload = placed.address;
     let description = site.description();
     let host = description.workload_host(workload).expect("its host");
     let directory = tempfile::tempdir().expect("directory");
@@ -100,7 +101,7 @@ fn haproxy_and_nginx_see_the_client_behind_both_edges() {
         ),
     )
     .expect("write");
-    let mut haproxy = host.command(&description.lab_id, "haproxy");
+    let mut haproxy = host.workload_command(&description.lab_id, placed.id, "haproxy");
     let _haproxy = Program::start(haproxy.args(["-db", "-f"]).arg(&config));
 
     let config = directory.path().join("nginx.conf");

@@ -141,6 +141,7 @@ impl RouteState {
         check_backend(&backend, target)?;
         Ok(Some(EventBody::RouteChanged(RouteChanged {
             org_id: route.org_id,
+            environment_id: Some(route.environment_id),
             network_id: route.network_id,
             backend_process_type: backend.process_type,
             backend_port: backend.port,

@@ -79,6 +79,9 @@ pub struct RouteCreated {
 pub struct RouteChanged {
     /// Whose it is.
     pub org_id: OrgId,
+    /// Which environment answers; absent in events of versions that did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment_id: Option<EnvironmentId>,
     /// The network its workloads live in.
     pub network_id: NetworkId,
     /// Which process type of the environment answers.

@@ -17,7 +17,9 @@ use sextant_model::{
 
 use uuid::Uuid;
 
-use super::{RouteFilter, WorkloadFilter, networks, nodes, orgs, releases, routes, workloads};
+use super::{
+    RouteFilter, WorkloadFilter, boundary, networks, nodes, orgs, releases, routes, workloads,
+};
 use crate::{
     Store,
     error::StoreError,
@@ -27,6 +29,8 @@ use crate::{
 
 /// What each snapshot reads.
 const MEMBERSHIP: &[&str] = &["networks", "nodes", "workloads"];
+const BOUNDED: &[&str] =
+    &["networks", "nodes", "orgs", "apps", "environments", "workloads", "routes"];
 const PLATFORM: &[&str] = &["networks", "nodes"];
 const ORG: &[&str] = &["orgs", "apps", "environments", "releases", "workloads", "routes"];
 /// How long projections that stand apart may take to come together.
@@ -35,13 +39,15 @@ const CATCH_UP_PAUSE: Duration = Duration::from_millis(20);
 
 impl Store {
     /// The members of a network, as node `of` needs to know them: with the addresses of its own
-    /// workloads.
+    /// workloads, and, if it asks for its boundary, with the environments it runs.
     pub async fn membership(
         &self,
         network: NetworkId,
         of: NodeId,
+        bounded: bool,
     ) -> Result<(Cursor, Membership), StoreError> {
-        let (mut transaction, cursor) = self.frozen_at(MEMBERSHIP).await?;
+        let read = if bounded { BOUNDED } else { MEMBERSHIP };
+        let (mut transaction, cursor) = self.frozen_at(read).await?;
         let found = networks::list(&mut transaction, Uuid::nil(), i64::MAX).await?;
         let found = found.into_iter().find(|candidate| candidate.id == network);
         let found = found.ok_or(Refusal::NotFound(AggregateKind::Network))?;
@@ -51,6 +57,11 @@ impl Store {
             .await?
             .into_iter()
             .partition(|node| node.phase == NodePhase::Active);
+        let boundary = if bounded {
+            Some(boundary::of_node(&mut transaction, network, of).await?)
+        } else {
+            None
+        };
         let membership = Membership {
             network_id: network,
             name: found.name,
@@ -60,6 +71,7 @@ impl Store {
             workloads: workloads::addresses_on(&mut transaction, of).await?,
             released: workloads::released_on(&mut transaction, of).await?,
             skipped: None,
+            boundary,
         };
         Ok((cursor, membership))
     }

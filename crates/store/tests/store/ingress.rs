@@ -281,6 +281,7 @@ pub async fn grow(store: &Store) -> Vec<RouteId> {
     }
     let changed = EventBody::RouteChanged(RouteChanged {
         org_id,
+        environment_id: Some(one),
         network_id: MESH,
         backend_process_type: label("api"),
         backend_port: 9443,

@@ -96,7 +96,8 @@ async fn projections_show_what_the_log_says() {
     assert_eq!((moved.version, moved.phase), (3, NodePhase::Active));
     let gone = store.node(nodes[1]).await.expect("read").expect("there");
     assert_eq!(gone.phase, NodePhase::Withdrawn);
-    let (cursor, membership) = store.membership(network, nodes[0]).await.expect("membership");
+    let (cursor, membership) =
+        store.membership(network, nodes[0], false).await.expect("membership");
     assert_eq!(membership.members.len(), 4);
     assert!(membership.departed.contains(&nodes[1]));
     assert_eq!(cursor.event_id, store.settle().await.expect("settled"));

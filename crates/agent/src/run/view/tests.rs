@@ -1,6 +1,8 @@
 use sextant_model::{
-    ActorId, AggregateKind, DnsLabel, Epoch, Event, EventBody, NetworkId, Timestamp, WorkloadId,
-    event::{NetworkRenamed, NodeEndpointChanged, NodeWithdrawn},
+    ActorId, AggregateKind, DnsLabel, EnvironmentId, Epoch, Event, EventBody, NetworkId, OrgId,
+    Timestamp, WorkloadId,
+    boundary::{Boundary, EnvironmentBoundary},
+    event::{NetworkRenamed, NodeEndpointChanged, NodeWithdrawn, WorkloadPlaced},
 };
 use uuid::Uuid;
 
@@ -166,4 +168,50 @@ fn workloads_may_be_missing_in_another_log_and_not_in_the_same() {
     assert!(reason.contains("state.json"), "{reason}");
     // A backup was restored that does not know what was deployed after it.
     assert_eq!(of(Some(Epoch(Uuid::from_u128(99)))), Taken::Changed);
+}
+
+#[test]
+fn an_environment_that_is_new_here_asks_for_a_snapshot_that_knows_it() {
+    let environment = EnvironmentId(Uuid::from_u128(70));
+    let bounded = |environments: &[EnvironmentId]| {
+        let mut membership = mesh([1, 2]);
+        let named = |id: &EnvironmentId| (*id, EnvironmentBoundary::default());
+        membership.boundary = Some(Boundary {
+            node_id: node_id(1),
+            network_id: membership.network_id,
+            environments: environments.iter().map(named).collect(),
+            missing: std::collections::BTreeSet::new(),
+        });
+        membership
+    };
+    let placed = |on: u16| {
+        let body = WorkloadPlaced {
+            org_id: OrgId(Uuid::nil()),
+            environment_id: environment,
+            release_id: None,
+            process_type: DnsLabel::new("web").expect("label"),
+            network_id: mesh([]).network_id,
+            node_id: node_id(on),
+            address: format!("fd00:0:0:{on}::5").parse().expect("address"),
+        };
+        event(AggregateKind::Workload, Uuid::from_u128(5), EventBody::WorkloadPlaced(body))
+    };
+    let mut view = view([1, 2]);
+    assert_eq!(view.resume(), None, "an agent of the version before saved no boundary");
+    assert_eq!(view.take(snapshot(bounded(&[]))), Taken::Changed);
+    assert_eq!(view.resume(), Some(cursor(20)));
+    assert_eq!(view.take(placed(2)), Taken::Advanced, "elsewhere");
+    assert_eq!(view.take(placed(1)), Taken::Incomplete);
+    assert_eq!(view.resume(), None, "also after a restart");
+
+    // The event came at 11: what was read before it is no answer.
+    let at = |event_id, membership| {
+        let state = SnapshotState::Membership { membership };
+        Item::Snapshot { cursor: cursor(event_id), state }
+    };
+    assert_eq!(view.take(at(10, bounded(&[]))), Taken::Stale);
+    let mut knowing = bounded(&[environment]);
+    knowing.workloads = view.current().expect("state").membership.workloads.clone();
+    assert_eq!(view.take(at(12, knowing)), Taken::Changed);
+    assert_eq!(view.resume(), Some(cursor(12)));
 }

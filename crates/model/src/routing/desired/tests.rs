@@ -158,6 +158,7 @@ fn a_moved_route_goes_to_the_workloads_of_the_other_environment() {
     assert_eq!(backends(&routing, 10), [SocketAddr::from((address(21), 8443))]);
     let changed = EventBody::RouteChanged(RouteChanged {
         org_id: org(),
+        environment_id: None,
         network_id: NETWORK,
         backend_process_type: web(),
         backend_port: 9443,

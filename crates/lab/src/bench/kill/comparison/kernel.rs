@@ -60,6 +60,7 @@ fn membership(lab: &LabDescription, operator: &Operator) -> Result<Membership> {
         workloads: std::collections::BTreeMap::new(),
         released: BTreeSet::new(),
         skipped: None,
+        boundary: None,
     })
 }
 
