@@ -9,7 +9,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
-    appender::Appender, ca::Ca, ingress::HostnameRules, tail::Tail, token_cache::TokenCache,
+    appender::Appender, ca::Ca, database_clock::DatabaseClock, ingress::HostnameRules, tail::Tail,
+    token_cache::TokenCache,
 };
 
 /// Shared by all requests of a replica.
@@ -33,8 +34,10 @@ pub struct Parts {
     pub tail: Tail,
     /// API tokens that were checked a moment ago.
     pub tokens: TokenCache,
-    /// Time.
+    /// This machine's clock.
     pub clock: Box<dyn Clock>,
+    /// How far that is from the database's.
+    pub database_clock: DatabaseClock,
     /// Ids and secrets.
     pub entropy: Box<dyn Entropy>,
     /// The streams that are open, so that shutting down can wait for their goodbyes.
@@ -49,9 +52,9 @@ impl App {
         Self(Arc::new(parts))
     }
 
-    /// The present moment.
+    /// The present moment, by the database's clock.
     pub fn now(&self) -> Timestamp {
-        self.clock.now()
+        self.database_clock.of(self.clock.now())
     }
 
     /// A new id.

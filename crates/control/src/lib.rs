@@ -17,6 +17,7 @@ pub mod auth;
 pub mod ca;
 pub mod command;
 pub mod config;
+pub mod database_clock;
 pub mod dns;
 pub mod error;
 pub mod extract;

@@ -15,6 +15,7 @@ use crate::{
     appender::appender,
     ca::Ca,
     config::Config,
+    database_clock::{self, DatabaseClock},
     housekeeping, http,
     ingress::HostnameRules,
     init::check_ca,
@@ -70,6 +71,19 @@ async fn announce_ready(app: App, stop: CancellationToken) {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
 }
 
+/// What the replica is called beside others: the first address at which others reach it, else the
+/// first of its names and its port.
+fn called(names: &[String], addresses: &[SocketAddr]) -> String {
+    let of_this_machine =
+        |address: &&SocketAddr| !address.ip().is_unspecified() && !address.ip().is_loopback();
+    if let Some(address) = addresses.iter().find(of_this_machine) {
+        return address.to_string();
+    }
+    let name = names.first().map_or("unnamed", String::as_str);
+    let port = addresses.first().map_or(0, SocketAddr::port);
+    if name.contains(':') { format!("[{name}]:{port}") } else { format!("{name}:{port}") }
+}
+
 /// A running replica.
 #[derive(Debug)]
 pub struct Replica {
@@ -103,12 +117,15 @@ impl Replica {
             tail: Tail::default(),
             tokens: TokenCache::default(),
             clock: Box::new(SystemClock),
+            database_clock: DatabaseClock::default(),
             entropy: Box::new(SystemEntropy),
             streams: TaskTracker::new(),
             stop: stop.clone(),
         });
         let streams = app.streams.clone();
-        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+        let addresses =
+            listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+        let name = called(&names, &addresses);
         let (tls, renewal) = server::tls(&app, names, stop.clone())?;
         // Requests in flight wait for the tail, so it stops last.
         let tail_stop = CancellationToken::new();
@@ -119,6 +136,7 @@ impl Replica {
         });
         chores.spawn(appending.run(store.clone(), tail_stop.clone()));
         chores.spawn(housekeeping::run(app.clone(), stop.clone()));
+        chores.spawn(database_clock::run(app.clone(), name, stop.clone()));
         chores.spawn(renewal);
         chores.spawn(announce_ready(app.clone(), tail_stop.clone()));
         let mut serving = JoinSet::new();

@@ -17,6 +17,7 @@ pub mod log;
 pub mod placements;
 pub mod projection;
 pub mod read;
+pub mod replicas;
 pub mod report;
 pub mod settle;
 mod unit;

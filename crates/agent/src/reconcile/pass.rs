@@ -1,7 +1,7 @@
 //! What became of a pass, and how the log tells it.
 
 use super::Tally;
-use crate::wireguard::Observation;
+use crate::{problem::Problem, wireguard::Observation};
 
 /// What became of one pass.
 #[derive(Clone, Debug, Default)]
@@ -20,13 +20,13 @@ pub struct Pass {
     pub observation: Option<Observation>,
     /// MTU of the underlay, in bytes, if a way to anybody is known.
     pub underlay_mtu: Option<u32>,
-    /// What is wrong, a line each.
-    pub problems: Vec<String>,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
 }
 
 impl Pass {
     /// Tells the log. A problem that lasts, one of the `known` ones, is told once.
-    pub fn log(&self, known: &[String]) {
+    pub fn log(&self, known: &[Problem]) {
         for problem in self.problems.iter().filter(|problem| !known.contains(problem)) {
             tracing::error!(%problem, "the interface is not as it should be");
         }

@@ -4,16 +4,20 @@
 
 mod contact;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sextant_api::{
     Client,
     follow::{Item, follow},
 };
 use sextant_daemon::clock::Clock;
-use sextant_model::{Cursor, NodeId};
+use sextant_model::{Cursor, health::Kind};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
 
 use super::{
     Exit, RunError,
@@ -26,7 +30,10 @@ use super::{
 use crate::{
     certificate::Validity,
     config::AgentConfig,
+    disk, egress,
+    heard::Heard,
     probe::{ProbeHandle, Targets},
+    problem::{Owner, Problem, Problems},
     reconcile::{Pass, Reconciler},
     report::{self, Material, Reporter},
     state::{NodeIdentity, StateFolder},
@@ -34,8 +41,8 @@ use crate::{
 
 /// Between two looks at an interface that is as it should be.
 const DRIFT_INTERVAL: Duration = Duration::from_secs(10);
-/// Between two reports when nothing changes.
-const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+/// Between news and the report of it: more of the same may follow.
+const NEWS_PAUSE: Duration = Duration::from_millis(500);
 /// How long a bookmark may wait to be saved and acknowledged.
 const FLUSH_PAUSE: Duration = Duration::from_secs(2);
 /// Before the stream is opened again after a refusal or a snapshot that cannot be believed.
@@ -64,6 +71,8 @@ pub struct Parts {
     pub reconciler: Reconciler,
     /// Its measurements, where it may make any.
     pub probe: Option<ProbeHandle>,
+    /// Tells this process from those before and after it.
+    pub process: Uuid,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
 }
@@ -72,7 +81,7 @@ pub struct Parts {
 pub async fn run(parts: Parts, stop: CancellationToken) -> Result<Exit, RunError> {
     let (mut timers, mut pass, mut backoff) =
         (Timers::default(), Pass::default(), SHORTEST_BACKOFF);
-    let Parts { config, folder, node, client_key, view, mut reconciler, probe, clock } = parts;
+    let Parts { config, folder, node, client_key, view, mut reconciler, .. } = parts;
     // The last good state first: it needs no control plane and no certificate.
     if let Some(state) = view.current() {
         pass = reconciler.pass(&state.membership, node.node_id).await;
@@ -86,7 +95,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<Exit, RunError
     let applied = saved.filter(|_| pass.complete);
     let mut agent = Agent {
         stream: Some(Stream::open(&client, saved)),
-        reporter: Reporter::start(client.clone()),
+        reporter: Reporter::start(client.clone(), parts.clock.clone()),
         background: Background::new(),
         client,
         config,
@@ -95,21 +104,29 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<Exit, RunError
         client_key,
         view,
         reconciler,
-        probe,
-        clock,
+        probe: parts.probe,
+        process: parts.process,
+        clock: parts.clock,
         validity,
         timers,
         pass,
         backoff,
         saved,
         applied,
-        other_problem: None,
+        problems: Problems::default(),
+        heard: Heard::default(),
+        endpoint_is_local: None,
+        reports: 0,
         connected: true,
         ready: false,
         turn: 0,
     };
+    if agent.probe.is_none() {
+        let text = "round trips cannot be measured; the agent needs CAP_NET_RAW";
+        agent.problems.set(Owner::Probe, Problem::new(Kind::ProbeBlind, text));
+    }
     agent.after_pass();
-    agent.timers.set(Due::Report, REPORT_INTERVAL);
+    agent.timers.set(Due::Report, NEWS_PAUSE);
     agent.timers.set(Due::Certificate, Duration::ZERO);
     agent.timers.set(Due::Endpoint, Duration::ZERO);
     let pulse = Arc::new(Pulse::new());
@@ -134,6 +151,7 @@ struct Agent {
     view: View,
     reconciler: Reconciler,
     probe: Option<ProbeHandle>,
+    process: Uuid,
     clock: Arc<dyn Clock>,
     validity: Option<Validity>,
     timers: Timers,
@@ -145,7 +163,12 @@ struct Agent {
     /// The cursor that may be acknowledged.
     applied: Option<Cursor>,
     /// What is wrong besides the interface.
-    other_problem: Option<String>,
+    problems: Problems,
+    heard: Heard,
+    /// Whether the registered endpoint is an address of this machine.
+    endpoint_is_local: Option<bool>,
+    /// How many reports there were.
+    reports: i64,
     /// Whether the stream is up, or has not been tried yet.
     connected: bool,
     ready: bool,
@@ -191,6 +214,7 @@ impl Agent {
                         self.take_answer(answer)?;
                     }
                 }
+                () = news(self.probe.as_ref()) => self.timers.hasten(Due::Report, NEWS_PAUSE),
                 () = self.timers.wait() => {
                     for due in self.timers.take() {
                         self.do_due(due).await;
@@ -231,7 +255,7 @@ impl Agent {
             Taken::Connected(url) => {
                 tracing::info!(%url, "following the control plane");
                 self.connected = true;
-                self.other_problem = None;
+                self.problems.clear(Owner::Stream);
                 self.report();
             }
             Taken::Disconnected(reason) => {
@@ -255,7 +279,8 @@ impl Agent {
     fn suspend(&mut self, what: &str, reason: String, pause: Duration) {
         let retry_in_s = pause.as_secs();
         tracing::error!(%reason, retry_in_s, "{what}; the last good state stays");
-        self.other_problem = Some(format!("{what}: {reason}"));
+        let text = format!("{what}: {reason}");
+        self.problems.set(Owner::Stream, Problem::new(Kind::StreamRefused, text));
         self.connected = false;
         self.stream = None;
         self.timers.set(Due::Resume, pause);
@@ -267,9 +292,10 @@ impl Agent {
             Due::Reconcile => self.converge().await,
             Due::Report => {
                 self.measure().await;
+                self.check_disk();
                 self.turn = self.turn.wrapping_add(1);
                 self.report();
-                self.timers.set(Due::Report, REPORT_INTERVAL);
+                self.timers.set(Due::Report, self.report_interval());
             }
             Due::Flush => self.commit(),
             Due::Certificate => self.check_certificate(),
@@ -308,6 +334,7 @@ impl Agent {
             let targets: Targets =
                 others.filter_map(|m| Some((m.node_id, m.addresses.ipv6()?))).collect();
             probe.set_targets(targets);
+            probe.set_mtu(self.pass.observation.as_ref().map_or(0, |found| found.interface.mtu));
         }
         if self.pass.complete && !self.ready {
             self.ready = true;
@@ -327,11 +354,12 @@ impl Agent {
         if self.saved != Some(state.cursor) {
             if let Err(error) = self.folder.save_state(state) {
                 tracing::error!(%error, "the state cannot be saved; nothing is acknowledged");
-                self.other_problem = Some(error.to_string());
+                self.problems.set(Owner::State, Problem::new(Kind::StateUnsaved, error));
                 self.timers.set(Due::Flush, FLUSH_PAUSE);
                 self.report();
                 return;
             }
+            self.problems.clear(Owner::State);
             self.saved = Some(state.cursor);
         }
         if self.pass.complete && self.applied != Some(state.cursor) {
@@ -344,30 +372,57 @@ impl Agent {
     /// Reads the interface for the next report; repairs nothing.
     async fn measure(&mut self) {
         self.pass.observation = self.reconciler.observe().await.ok().flatten();
+        if let Some(found) = &self.pass.observation {
+            self.heard.look(found, Instant::now());
+        }
+        let members = self.view.current().map(|state| &state.membership.members);
+        let own = members.and_then(|members| members.get(&self.node.node_id));
+        self.endpoint_is_local = own.and_then(|own| egress::is_local(own.endpoint.ip()));
         if self.pass.observation.is_none() && self.pass.complete {
             self.timers.set(Due::Reconcile, Duration::ZERO);
         }
+    }
+
+    /// A full disk is told before something must be saved.
+    fn check_disk(&mut self) {
+        match disk::check(self.folder.path()) {
+            Ok(()) => drop(self.problems.clear(Owner::Disk)),
+            Err(error) => {
+                let text = error.to_string();
+                if self.problems.set(Owner::Disk, Problem::new(Kind::DiskFull, error)) {
+                    tracing::warn!("{text}");
+                }
+            }
+        }
+    }
+
+    fn report_interval(&self) -> Duration {
+        let members = self.view.current().map_or(0, |state| state.membership.members.len());
+        let is_news = self.probe.as_ref().is_some_and(|probe| probe.measurements().is_news);
+        if is_news { report::news_interval(members) } else { report::interval(members) }
     }
 
     fn report(&mut self) {
         let Some(state) = self.view.current() else { return };
         // Before anything is applied, the ack names the beginning of this life of the log.
         let nothing = Cursor { epoch: state.cursor.epoch, event_id: 0 };
-        let rtts: BTreeMap<NodeId, u32> =
-            self.probe.as_ref().map(ProbeHandle::rtts).unwrap_or_default();
-        let mut problems = self.pass.problems.clone();
-        problems.extend(self.other_problem.clone());
-        if self.probe.is_none() {
-            problems.push("round trips cannot be measured; the agent needs CAP_NET_RAW".into());
-        }
+        let measured = self.probe.as_ref().map(ProbeHandle::measurements).unwrap_or_default();
+        let problems = self.pass.problems.iter().chain(self.problems.iter());
+        let problems: Vec<Problem> = problems.cloned().collect();
+        self.reports += 1;
         self.reporter.report(report::build(&Material {
             revision: self.applied.unwrap_or(nothing),
             me: self.node.node_id,
             membership: &state.membership,
             observation: self.pass.observation.as_ref(),
             underlay_mtu: self.pass.underlay_mtu,
-            rtts: &rtts,
+            measured: &measured,
+            heard: &self.heard,
             problems: &problems,
+            endpoint_is_local: self.endpoint_is_local,
+            process: self.process,
+            number: self.reports,
+            clock_ahead_at_most_ms: self.reporter.clock_ahead_at_most_ms(),
             now: self.clock.now(),
             turn: self.turn,
         }));
@@ -381,6 +436,13 @@ impl Agent {
         let folder = self.folder.path().display();
         tracing::warn!("done; empty \"{folder}\" to enrol this machine again");
         Ok(Exit::Left)
+    }
+}
+
+async fn news(probe: Option<&ProbeHandle>) {
+    match probe {
+        Some(probe) => probe.news().await,
+        None => std::future::pending().await,
     }
 }
 

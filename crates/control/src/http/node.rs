@@ -1,15 +1,18 @@
 //! `/v1/node`: what a node says of itself, over mutual TLS.
 
-use axum::{Json as Answered, extract::State, http::StatusCode, response::Response};
+use axum::{Json as Answered, extract::State, response::Response};
 use sextant_api::{
     Problem,
     resource::{
         enrolment::{Certificate, CertificateRequest},
         node::{Node, NodePatch},
-        report::NodeReport,
+        report::{NodeReport, ReportTaken},
     },
 };
-use sextant_model::aggregate::{NetworkState, NodeState};
+use sextant_model::{
+    aggregate::{NetworkState, NodeState},
+    health::is_plain,
+};
 use sextant_store::StoreError;
 
 use super::{enrol::certify, nodes::resource};
@@ -68,12 +71,13 @@ pub async fn renew_certificate(
 
 /// Takes the ack of a revision, and measurements.
 #[utoipa::path(post, path = "/v1/node/report", tag = "node", request_body = NodeReport,
-    responses((status = 204), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = ReportTaken), (status = "4XX", body = Problem),
+        (status = 503, body = Problem)))]
 pub async fn report(
     State(app): State<App>,
     node: NodePrincipal,
     Json(report): Json<NodeReport>,
-) -> Result<StatusCode, ApiError> {
+) -> Result<Answered<ReportTaken>, ApiError> {
     check(&report)?;
     let cursor = report.revision;
     let settled = app.tail.settled_at_least(&app.store, cursor.event_id).await?;
@@ -85,21 +89,29 @@ pub async fn report(
         Ok(event_id) => drop(app.tail.wait_projected(event_id).await),
         Err(error) => return Err(error.into()),
     }
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Answered(ReportTaken { now: app.now() }))
 }
 
 /// Bounds what a node can make the database keep.
 fn check(report: &NodeReport) -> Result<(), ApiError> {
-    let clean = |text: &String| text.len() <= 512 && !text.chars().any(char::is_control);
+    let clean = |text: &String| text.len() <= 512 && is_plain(text);
+    let said = report.agent.iter().flat_map(|agent| &agent.problems);
+    let said: Vec<&String> = said.flat_map(|problem| [&problem.kind, &problem.text]).collect();
     let workloads = report.workloads_live.len();
-    if report.peers.len() > 4096 || report.problems.len() > 32 || workloads > 4096 {
+    if report.peers.len() > 4096
+        || report.problems.len() > 32
+        || said.len() > 64
+        || workloads > 4096
+    {
         return Err(ApiError::invalid(
             "the report has more than 4096 peers, 4096 workloads or 32 problems",
         ));
     }
-    if !(report.problems.iter().all(clean) && clean(&report.agent_version)) {
+    let texts = report.problems.iter().chain(said).chain([&report.agent_version]);
+    if !texts.into_iter().all(clean) {
         return Err(ApiError::invalid(
-            "a text of the report is longer than 512 bytes or has control characters",
+            "a text of the report is longer than 512 bytes, or has control characters or such that \
+             turn text around",
         ));
     }
     Ok(())

@@ -4,6 +4,7 @@ mod authorization;
 mod bad_input;
 mod deploy;
 mod enrolment;
+mod health;
 mod ingress;
 mod preparation;
 mod resources;

@@ -43,7 +43,11 @@ fn edge(edge: &Edge<'_>) -> Vec<Finding> {
         )
     }));
     if let Some(newest) = edge.behind.filter(|_| findings.is_empty()) {
-        findings.push(find(Kind::EdgeBehind, format!("it is at event {revision}, not {newest}"), look));
+        findings.push(find(
+            Kind::EdgeBehind,
+            format!("it is at event {revision}, not {newest}"),
+            look,
+        ));
     }
     findings
 }

@@ -40,7 +40,8 @@ impl Endpoints {
         let (mut unused, mut translated) = (BTreeMap::new(), BTreeMap::new());
         for (at, used) in elsewhere {
             let names_itself = used.iter().any(|used| is_its_own(mesh, at, *used));
-            if let Some(used) = used.first().filter(|_| !as_registered.contains(&at) && !names_itself)
+            if let Some(used) =
+                used.first().filter(|_| !as_registered.contains(&at) && !names_itself)
             {
                 let inside = is_private(mesh.node(at).endpoint) && !is_private(*used);
                 let nodes = if inside { &mut translated } else { &mut unused };
@@ -57,7 +58,8 @@ impl Endpoints {
     }
 
     pub(super) fn findings(&self, mesh: &Mesh<'_>, links: &Links) -> Vec<Finding> {
-        let shared = self.shared.iter().map(|(endpoint, nodes)| self.shared(mesh, *endpoint, nodes));
+        let shared =
+            self.shared.iter().map(|(endpoint, nodes)| self.shared(mesh, *endpoint, nodes));
         let is_shared = |at: &usize| self.shared.values().any(|nodes| nodes.contains(at));
         let unused = self.unused.iter().filter(|(at, _)| !is_shared(at));
         let translated = self.translated.iter().filter(|(at, _)| !is_shared(at));
@@ -71,7 +73,9 @@ impl Endpoints {
         let names = mesh.names(nodes.iter().copied());
         let really: Vec<String> = nodes
             .iter()
-            .filter_map(|at| Some(format!("; peers reach {} at {}", mesh.name(*at), self.unused.get(at)?)))
+            .filter_map(|at| {
+                Some(format!("; peers reach {} at {}", mesh.name(*at), self.unused.get(at)?))
+            })
             .collect();
         Finding::new(
             Kind::EndpointShared,
@@ -88,7 +92,8 @@ impl Endpoints {
 /// has several, and the kernel chooses which to send from.
 fn is_its_own(mesh: &Mesh<'_>, at: usize, used: SocketAddr) -> bool {
     let node = mesh.node(at);
-    let is_local = node.report.as_ref().is_some_and(|report| report.endpoint_is_local == Some(true));
+    let is_local =
+        node.report.as_ref().is_some_and(|report| report.endpoint_is_local == Some(true));
     is_local && used.port() == node.endpoint.port() && is_private(used) == is_private(node.endpoint)
 }
 
@@ -108,7 +113,9 @@ fn unused_one(mesh: &Mesh<'_>, links: &Links, at: usize, used: SocketAddr) -> Fi
     Finding::of(
         node,
         Kind::EndpointUnused,
-        format!("it is registered at {registered}, where nobody reaches it; peers do at {used}{lost}"),
+        format!(
+            "it is registered at {registered}, where nobody reaches it; peers do at {used}{lost}"
+        ),
         format!(
             "correct it with `sextant node set-endpoint {} {used}`; an endpoint in its agent.toml \
              takes that back",
@@ -120,6 +127,7 @@ fn unused_one(mesh: &Mesh<'_>, links: &Links, at: usize, used: SocketAddr) -> Fi
 fn translated_one(mesh: &Mesh<'_>, at: usize, used: SocketAddr) -> Finding {
     let (node, kind) = (mesh.node(at), Kind::EndpointBehindNat);
     let registered = node.endpoint;
-    let what = format!("it is registered at {registered}, a private address; peers reach it at {used}");
+    let what =
+        format!("it is registered at {registered}, a private address; peers reach it at {used}");
     Finding::of(node, kind, what, kind.remedy())
 }

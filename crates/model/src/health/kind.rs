@@ -204,7 +204,8 @@ mod tests {
                 Severity::Note => "note",
             };
             let remedy = kind.remedy();
-            let row = format!("| `{}` | {severity} | {} | {remedy} |\n", kind.word(), kind.meaning());
+            let row =
+                format!("| `{}` | {severity} | {} | {remedy} |\n", kind.word(), kind.meaning());
             rows += &row;
         }
         assert!(manual.contains(&rows), "docs/health.md must contain these rows:\n{rows}");

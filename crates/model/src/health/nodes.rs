@@ -3,11 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Finding, Kind, Links, Mesh, Node, Problem, Report, SKEW_LIMIT_MS, text};
-use crate::{
-    id::NetworkId,
-    mtu,
-    placement::CONTACT_LIMIT,
-};
+use crate::{id::NetworkId, mtu, placement::CONTACT_LIMIT};
 
 /// A node that has just enrolled needs not have reported yet, in seconds.
 const FIRST_REPORT_S: u64 = 30;
@@ -65,7 +61,8 @@ fn nobody_reports(mesh: &Mesh<'_>) -> Option<Finding> {
     let enrolled = |at: &usize| mesh.node(*at).enrolled_age_s >= FIRST_REPORT_S;
     let nodes: Vec<usize> = mesh.active.iter().copied().filter(enrolled).collect();
     let youngest = nodes.iter().filter_map(|at| mesh.node(*at).contact_age_s).min();
-    let since = youngest.map_or_else(String::new, |age| format!("; the last one {}", text::age(age)));
+    let since =
+        youngest.map_or_else(String::new, |age| format!("; the last one {}", text::age(age)));
     let what = format!("none of {} nodes reports{since}", nodes.len());
     let finding = Finding::new(Kind::AllSilent, "all nodes", what, Kind::AllSilent.remedy());
     (!nodes.is_empty()).then(|| finding.about(nodes.iter().map(|at| mesh.node(*at).id)))
@@ -96,7 +93,10 @@ fn missing(mesh: &Mesh<'_>, links: &Links, at: usize) -> Option<Finding> {
         Finding::of(
             node,
             Kind::NodeUnreachable,
-            format!("{last}, and {} do not hear it either: the machine or its network is down", mesh.names(lost)),
+            format!(
+                "{last}, and {} do not hear it either: the machine or its network is down",
+                mesh.names(lost)
+            ),
             Kind::NodeUnreachable.remedy(),
         )
     } else {
@@ -133,7 +133,10 @@ fn present(node: &Node<'_>) -> Vec<Finding> {
         && !complains
     {
         let plural = if lag == 1 { "" } else { "s" };
-        find(Kind::NodeBehind, format!("it is {lag} event{plural} behind, since {}", text::age(age)));
+        find(
+            Kind::NodeBehind,
+            format!("it is {lag} event{plural} behind, since {}", text::age(age)),
+        );
     }
     if let Some(ahead) = node.clock_ahead_ms.filter(|ahead| ahead.abs() > SKEW_LIMIT_MS) {
         find(Kind::NodeClock, format!("its clock is {} the database's", text::ahead(ahead)));
@@ -166,7 +169,11 @@ fn mtu(report: &Report<'_>) -> Option<(Kind, String)> {
     (report.underlay_mtu > 0 && needed > report.underlay_mtu).then(|| {
         let (inner, outer) = (report.mtu, report.underlay_mtu);
         let what = format!("its overlay MTU {inner} does not fit into its underlay MTU {outer}");
-        if mtu::overlay(outer).is_err() { (Kind::UnderlayMtu, what) } else { (Kind::MtuMisfit, what) }
+        if mtu::overlay(outer).is_err() {
+            (Kind::UnderlayMtu, what)
+        } else {
+            (Kind::MtuMisfit, what)
+        }
     })
 }
 
@@ -215,7 +222,8 @@ fn mtus(mesh: &Mesh<'_>) -> Vec<Finding> {
                 .map(|(mtu, ats)| format!("{mtu} on {}", mesh.names(ats.iter().copied())))
                 .collect();
             let name = mtus.values().flatten().find_map(|at| mesh.node(*at).network);
-            let subject = name.map_or_else(|| format!("network {id}"), |name| format!("network {name}"));
+            let subject =
+                name.map_or_else(|| format!("network {id}"), |name| format!("network {name}"));
             let what = format!("overlay MTUs differ: {}", groups.join("; "));
             let nodes = mtus.values().flatten().map(|at| mesh.node(*at).id);
             Finding::new(Kind::MtusDiffer, subject, what, Kind::MtusDiffer.remedy()).about(nodes)

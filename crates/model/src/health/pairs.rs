@@ -57,7 +57,9 @@ impl Links {
             let network = mesh.node(*from).network_id;
             for to in &mesh.active {
                 let other = mesh.node(*to);
-                if other.network_id == network && to != from && !report.peers.contains_key(&other.id)
+                if other.network_id == network
+                    && to != from
+                    && !report.peers.contains_key(&other.id)
                 {
                     links.take(mesh, *from, *to, None);
                 }
@@ -175,7 +177,8 @@ fn split(mesh: &Mesh<'_>, dead: &mut BTreeSet<Pair>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let networks: BTreeSet<_> = mesh.active.iter().map(|at| mesh.node(*at).network_id).collect();
     for network in networks {
-        let judged = |at: &usize| mesh.node(*at).network_id == network && mesh.judged(*at).is_some();
+        let judged =
+            |at: &usize| mesh.node(*at).network_id == network && mesh.judged(*at).is_some();
         let nodes: BTreeSet<usize> = mesh.active.iter().copied().filter(judged).collect();
         let mut alive = BTreeSet::new();
         for from in &nodes {
@@ -302,9 +305,7 @@ fn narrow_pair(mesh: &Mesh<'_>, links: &Links, (one, other): Pair) -> Finding {
     let (a, b) = (mesh.node(one), mesh.node(other));
     let largest = links.narrow.get(&(one, other)).copied().unwrap_or(mtu::MINIMUM);
     let mtu = overlay_mtu(mesh, one).min(overlay_mtu(mesh, other));
-    let what = format!(
-        "long packets between them are lost: {largest} bytes pass, {mtu} do not"
-    );
+    let what = format!("long packets between them are lost: {largest} bytes pass, {mtu} do not");
     let subject = format!("pair {}, {}", a.name, b.name);
     let remedy = narrow_remedy(mesh, one, largest);
     Finding::new(Kind::LargePacketsLost, subject, what, remedy).about([a.id, b.id])

@@ -14,7 +14,12 @@ fn endpoint(n: usize) -> SocketAddr {
 
 /// A mesh of `count` nodes, n1 and up, where all is well.
 fn healthy(count: usize) -> Platform<'static> {
-    let good = Peer { handshake_age_s: Some(60), rtt_us: Some(500), heard_age_s: Some(0), ..Peer::default() };
+    let good = Peer {
+        handshake_age_s: Some(60),
+        rtt_us: Some(500),
+        heard_age_s: Some(0),
+        ..Peer::default()
+    };
     let node = |n: usize| Node {
         id: id(n),
         network_id: NetworkId(Uuid::from_u128(1)),
@@ -130,11 +135,7 @@ fn each_thing_that_ails_one_node_is_one_finding() {
         ),
         (|p| report(p, 1).mtu = 1400, "mtus-differ", "1400 on n1; 1420 on n2, n3"),
         (|p| lose(p, 1, 2), "echo-filtered", "the echoes of n1"),
-        (
-            |p| complain(p, 1, Kind::DiskFull, "\u{202e}llun"),
-            "disk-full",
-            "\\u{202e}llun",
-        ),
+        (|p| complain(p, 1, Kind::DiskFull, "\u{202e}llun"), "disk-full", "\\u{202e}llun"),
     ];
     for (change, kind, what) in table {
         let mut platform = healthy(3);
@@ -251,7 +252,11 @@ fn agents_of_an_earlier_version_are_judged_by_both_sides_together() {
     assert_eq!(judged(&blind), ["probe-blind of node n1", "probe-blind of node n2"]);
     old(&mut blind, 1, 2, Some(181));
     old(&mut blind, 2, 1, None);
-    assert!(judged(&blind).contains(&"pair-dead of pair n1, n2".to_owned()), "{:?}", judged(&blind));
+    assert!(
+        judged(&blind).contains(&"pair-dead of pair n1, n2".to_owned()),
+        "{:?}",
+        judged(&blind)
+    );
 }
 
 #[test]
@@ -310,7 +315,10 @@ fn registered_endpoints_are_held_against_those_in_use() {
     cut(&mut wrong, &[(1, 2)]);
     let found = judge(&wrong);
     assert_eq!(judged(&wrong), ["endpoint-unused of node n1", "endpoint-unused of node n2"]);
-    assert!(found[0].what.contains("peers do at [2001:db8::1]:51820, and n2 not at all"), "{found:?}");
+    assert!(
+        found[0].what.contains("peers do at [2001:db8::1]:51820, and n2 not at all"),
+        "{found:?}"
+    );
     assert!(found[0].remedy.contains("set-endpoint n1 [2001:db8::1]:51820`"), "{found:?}");
 
     let mut shared = healthy(3);

@@ -79,7 +79,9 @@ mod tests {
 
     #[test]
     fn what_turns_or_hides_text_is_not_plain_and_is_shown_as_its_number() {
-        for bad in ["a\u{202e}b", "a\u{2066}b", "\u{200f}", "\u{1b}[2J", "\n", "\u{feff}", "\u{e0041}"] {
+        for bad in
+            ["a\u{202e}b", "a\u{2066}b", "\u{200f}", "\u{1b}[2J", "\n", "\u{feff}", "\u{e0041}"]
+        {
             assert!(!is_plain(bad), "{bad:?}");
             assert!(is_plain(&plain(bad)), "{bad:?}");
         }

@@ -1,10 +1,13 @@
 //! What the node keeps up with the control plane besides the stream: its certificate, and the
 //! endpoint that peers are told.
 
+use sextant_model::health::Kind;
+
 use super::{Agent, ENDPOINT_RETRY, Stream};
 use crate::{
     certificate::{RenewalError, Renewed},
     enrol,
+    problem::{Owner, Problem},
     report::Reporter,
     run::{RunError, background::Answer, node_client, timers::Due},
 };
@@ -28,10 +31,14 @@ impl Agent {
         match answer {
             Answer::Certificate(Ok(renewed)) => self.use_certificate(renewed)?,
             Answer::Certificate(Err(error)) => self.retry_certificate(&error),
-            Answer::Endpoint(Ok(())) => tracing::info!("the control plane knows the new endpoint"),
+            Answer::Endpoint(Ok(())) => {
+                self.problems.clear(Owner::Endpoint);
+                tracing::info!("the control plane knows the new endpoint");
+            }
             Answer::Endpoint(Err(error)) if enrol::is_final(&error) => {
                 tracing::error!(%error, "the control plane refuses the endpoint; correct it and restart");
-                self.other_problem = Some(format!("endpoint: {error}"));
+                let text = format!("endpoint: {error}");
+                self.problems.set(Owner::Endpoint, Problem::new(Kind::EndpointRefused, text));
             }
             Answer::Endpoint(Err(error)) => {
                 tracing::debug!(%error, "the endpoint could not be told");
@@ -46,7 +53,7 @@ impl Agent {
         self.folder.save_certificate(&renewed.certificate, &renewed.ca)?;
         let certificate = renewed.certificate;
         self.client = node_client(&self.config, &self.folder, certificate, &self.client_key)?;
-        self.reporter = Reporter::start(self.client.clone());
+        self.reporter = Reporter::start(self.client.clone(), self.clock.clone());
         self.stream = Some(Stream::open(&self.client, self.view.cursor()));
         self.timers.clear(Due::Resume);
         self.validity = Some(renewed.validity);
