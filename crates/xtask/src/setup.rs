@@ -17,12 +17,13 @@ enum Proof {
 }
 
 /// Debian packages by what they bring. A program that is there is enough, whoever installed it.
-const NEEDED: [(Proof, &str); 20] = [
+const NEEDED: [(Proof, &str); 21] = [
     (Proof::PostgresServer, "postgresql"),
     (Proof::Program("psql"), "postgresql-client"),
     (Proof::Program("wireguard-go"), "wireguard-go"),
     (Proof::Program("wg"), "wireguard-tools"),
     (Proof::Program("nft"), "nftables"),
+    (Proof::Program("faketime"), "faketime"),
     (Proof::Program("ip"), "iproute2"),
     (Proof::Program("ping"), "iputils-ping"),
     (Proof::Program("unshare"), "util-linux"),

@@ -11,7 +11,7 @@ use sextant_model::NodeId;
 
 use crate::{
     exit::{Exit, Failure},
-    health::{active_peers, events_behind, in_contact},
+    health::{active_peers, events_behind},
     lookup,
     output::Output,
     progress::{Progress, Wait, until_ended},
@@ -82,7 +82,7 @@ pub fn waits_for(leaving: &NodeStatus, status: &Status) -> Option<String> {
     let behind: Vec<String> = active_peers(leaving, status)
         .filter_map(|peer| {
             let why = match peer.lag {
-                _ if !in_contact(peer) => "out of contact".into(),
+                _ if peer.is_silent() => "out of contact".into(),
                 Some(0) => return None,
                 lag => events_behind(lag.unwrap_or_default()),
             };
