@@ -162,7 +162,12 @@ impl ApiError {
             {
                 "somebody else is changing the same thing; nothing was changed, try again".into()
             }
-            Self::Store(error) if matches!(**error, StoreError::NotPrepared(_)) => {
+            Self::Store(error)
+                if matches!(
+                    **error,
+                    StoreError::NotPrepared(_) | StoreError::EventTypeUnknown(_)
+                ) =>
+            {
                 "the database is not prepared; run `sextant-control init`".into()
             }
             _ if status == StatusCode::INTERNAL_SERVER_ERROR => {
@@ -253,11 +258,14 @@ fn store_status(error: &StoreError) -> (StatusCode, &'static str) {
         StoreError::Contended(_) | StoreError::WriterStalled(_) => {
             (StatusCode::SERVICE_UNAVAILABLE, "busy")
         }
-        StoreError::NotPrepared(_) => (StatusCode::SERVICE_UNAVAILABLE, "database-not-prepared"),
-        StoreError::OutcomeUnknown(_) => (StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown"),
-        StoreError::Driver(_) | StoreError::Inconsistent { .. } | StoreError::Migration(_) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, "internal")
+        StoreError::NotPrepared(_) | StoreError::EventTypeUnknown(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "database-not-prepared")
         }
+        StoreError::OutcomeUnknown(_) => (StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown"),
+        StoreError::Driver(_)
+        | StoreError::Inconsistent { .. }
+        | StoreError::Migration(_)
+        | StoreError::OwnerLacks { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     }
 }
 

@@ -13,9 +13,18 @@ use sextant_model::{
     aggregate::ApiTokenState,
     secret::{ApiToken, Secret},
 };
-use sextant_store::{ConnectOptions, Store};
+use sextant_store::{ConnectOptions, LoginStanding, Store};
 
 use crate::{ca::Ca, config::Config};
+
+/// Whether the daemon may log in as the owner of the tables, who can change events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnerLogin {
+    /// No: events are kept from the daemon by privilege.
+    Refused,
+    /// Yes, with a warning.
+    Allowed,
+}
 
 /// Prepares the platform; returns what was done, a line each.
 pub async fn init(
@@ -23,13 +32,36 @@ pub async fn init(
     owner_url: &str,
     admin_token_file: &Path,
 ) -> anyhow::Result<Vec<String>> {
+    init_with(config, owner_url, admin_token_file, OwnerLogin::Refused).await
+}
+
+/// The same, where the daemon may log in as the owner if `owner_login` says so.
+pub async fn init_with(
+    config: &Config,
+    owner_url: &str,
+    admin_token_file: &Path,
+    owner_login: OwnerLogin,
+) -> anyhow::Result<Vec<String>> {
     let mut done = Vec::new();
     let url = config.database.resolve()?;
-    let user = login_role(&url);
-    Store::migrate(owner_url, user.as_deref())
-        .await
-        .context("the database could not be prepared; check --owner-url and that Postgres runs")?;
-    done.push("the database schema is up to date".into());
+    let Some(login) = login_role(&url) else {
+        bail!("the database URL names no role to log in as; write it before the host: USER@")
+    };
+    let unprepared = "the database could not be prepared; check --owner-url and that Postgres runs";
+    let standing = Store::login_standing(owner_url, &login).await.context(unprepared)?;
+    done.extend(check_login(&login, standing, owner_login)?);
+    let role = Store::migrate(owner_url, Some(&login)).await.context(unprepared)?;
+    done.push(format!(
+        "the database schema is up to date, and only members of the role \"{}\" may connect",
+        role.name
+    ));
+    for member in role.other_members {
+        done.push(format!(
+            "warning: \"{member}\" is a member of \"{0}\" too and may do what the daemon does; if \
+             it should not: REVOKE {0} FROM {member}",
+            role.name
+        ));
+    }
 
     let store = Store::connect(&ConnectOptions::new(url))?;
     let ca = prepare_ca(config, &store).await?;
@@ -59,6 +91,28 @@ pub async fn init(
     done.push(format!("an API token with the role admin is in \"{}\"", admin_token_file.display()));
     store.close().await;
     Ok(done)
+}
+
+/// A line that warns of an owner who logs in, if that is allowed.
+fn check_login(
+    login: &str,
+    standing: LoginStanding,
+    owner_login: OwnerLogin,
+) -> anyhow::Result<Option<String>> {
+    match (standing, owner_login) {
+        (LoginStanding::Missing, _) => bail!(
+            "the role \"{login}\" that the database URL logs in as does not exist; make it: CREATE \
+             ROLE {login} LOGIN"
+        ),
+        (LoginStanding::Owner, OwnerLogin::Refused) => bail!(
+            "the database URL logs in as \"{login}\", which owns the tables or is a superuser and \
+             could change events; log in as a role of its own, or give --allow-owner-login"
+        ),
+        (LoginStanding::Owner, OwnerLogin::Allowed) => Ok(Some(format!(
+            "warning: the daemon logs in as \"{login}\", which could change events"
+        ))),
+        (LoginStanding::Ordinary, _) => Ok(None),
+    }
 }
 
 /// The CA in the files, made if the platform has none; never a second one for a platform.

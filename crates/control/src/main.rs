@@ -3,7 +3,12 @@
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use sextant_control::{config::Config, http, init, run};
+use sextant_control::{
+    config::Config,
+    http,
+    init::{self, OwnerLogin},
+    run,
+};
 use sextant_store::{ConnectOptions, Store};
 
 #[derive(Parser)]
@@ -32,6 +37,10 @@ enum Command {
         /// Where to write the first API token (0600); left alone if it exists.
         #[arg(long)]
         admin_token_file: PathBuf,
+        /// Let the daemon log in as the owner of the tables or as a superuser. It could then change
+        /// events; without this it is refused.
+        #[arg(long)]
+        allow_owner_login: bool,
     },
     /// Serve.
     Run {
@@ -114,9 +123,12 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 
 async fn execute(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Init { config, owner, admin_token_file } => {
+        Command::Init { config, owner, admin_token_file, allow_owner_login } => {
             let config = load(&config)?;
-            for line in init::init(&config, &owner.url()?, &admin_token_file).await? {
+            let owner_login =
+                if allow_owner_login { OwnerLogin::Allowed } else { OwnerLogin::Refused };
+            let owner = owner.url()?;
+            for line in init::init_with(&config, &owner, &admin_token_file, owner_login).await? {
                 say(&line)?;
             }
             Ok(())

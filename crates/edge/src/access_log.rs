@@ -22,6 +22,8 @@ use sextant_model::Timestamp;
 use crate::{
     access::{AccessReceiver, AccessRecord},
     config,
+    connect_error::ConnectError,
+    outcome::Outcome,
 };
 
 /// How often the writer looks for records.
@@ -226,8 +228,17 @@ impl<'r> Line<'r> {
             time_to_route_ms: record.time_to_route.map(milliseconds),
             outcome: metric.outcome(),
             reason: metric.reason(),
-            detail: record.outcome.to_string(),
+            detail: detail(record),
         }
+    }
+}
+
+/// How it ended, in words.
+fn detail(record: &AccessRecord) -> String {
+    match (record.outcome, record.backend) {
+        (Outcome::ConnectFailed(why), Some(backend)) => why.towards(backend),
+        (Outcome::Loop, Some(backend)) => ConnectError::Itself.towards(backend),
+        (outcome, _) => outcome.to_string(),
     }
 }
 

@@ -9,16 +9,14 @@ use std::{
     sync::{
         Arc,
         atomic::{
-            AtomicU8, AtomicU32, AtomicU64,
+            AtomicBool, AtomicU8, AtomicU32, AtomicU64,
             Ordering::{AcqRel, Acquire, Relaxed, Release},
         },
     },
     time::Duration,
 };
 
-use rustix::io::Errno;
-
-use crate::timer::Moment;
+use crate::{own_address, timer::Moment};
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +33,9 @@ pub struct Backend {
     /// End of the ejection in microseconds; 0 if it is not ejected.
     ejected_until: AtomicU64,
     health: AtomicU8,
+    /// Whether the address is one of this host's own, and in microseconds since when that is known.
+    on_this_host: AtomicBool,
+    looked_at: AtomicU64,
 }
 
 /// What active checks say of a backend.
@@ -74,7 +75,7 @@ pub struct Ejection {
 
 impl Default for Ejection {
     fn default() -> Self {
-        Self { after: 3, first: Duration::from_secs(1), longest: Duration::from_secs(60) }
+        Self { after: 3, first: Duration::from_secs(1), longest: Duration::from_secs(30) }
     }
 }
 
@@ -88,6 +89,8 @@ pub struct BackendLease {
     counts: bool,
 }
 
+/// How long an answer holds whether an address is this host's own.
+const KNOWN_FOR: Duration = Duration::from_secs(1);
 /// How long the one connection that tries an ejected backend may take before another may.
 const TRIAL: Duration = Duration::from_secs(5);
 
@@ -101,12 +104,25 @@ impl Backend {
             ejections: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
             health: AtomicU8::new(Health::Unknown as u8),
+            on_this_host: AtomicBool::new(false),
+            looked_at: AtomicU64::new(0),
         }
     }
 
     /// Where it is.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether its address is one of this host's own. Addresses come and go: the kernel is asked
+    /// again after a second.
+    pub fn is_on_this_host(&self, now: Moment) -> bool {
+        let looked_at = self.looked_at.load(Acquire);
+        if looked_at == 0 || now.since(Moment::from_micros(looked_at)) >= KNOWN_FOR {
+            self.on_this_host.store(own_address::is_own(self.address), Relaxed);
+            self.looked_at.store(now.as_micros().max(1), Release);
+        }
+        self.on_this_host.load(Relaxed)
     }
 
     /// Connections to it now, of all workers, with those that are being made.
@@ -255,17 +271,4 @@ pub fn choose(
     }
     let index = best.map(|(_, index)| index).or(last_resort.map(|(_, index)| index))?;
     Some((index, backends[index].lease(false)))
-}
-
-/// Whether a connect that failed so shows what this machine lacks, and nothing of the backend.
-pub fn is_our_own_lack(error: Errno) -> bool {
-    matches!(
-        error,
-        Errno::MFILE
-            | Errno::NFILE
-            | Errno::NOMEM
-            | Errno::NOBUFS
-            | Errno::NOSPC
-            | Errno::ADDRNOTAVAIL
-    )
 }

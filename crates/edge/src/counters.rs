@@ -38,6 +38,8 @@ pub struct Counters {
     pub accept_pauses: Counter,
     /// ClientHellos that offer Encrypted ClientHello.
     pub ech_offered: Counter,
+    /// ClientHellos and requests with an IP address in place of the name.
+    pub addresses_for_names: Counter,
     /// Sum of the sizes of all ClientHellos, in bytes.
     pub hello_bytes: Counter,
     /// ClientHellos by size: those up to each of [`HELLO_SIZES`] and above the one before, and
@@ -87,6 +89,7 @@ impl Default for Counters {
             ejections: Counter::default(),
             accept_pauses: Counter::default(),
             ech_offered: Counter::default(),
+            addresses_for_names: Counter::default(),
             hello_bytes: Counter::default(),
             hello_sizes: Default::default(),
             pipes: Counter::default(),
@@ -104,6 +107,12 @@ impl Counters {
 
     pub(crate) fn count_end(&self, outcome: Outcome) {
         self.ended[outcome.metric() as usize].add(1);
+    }
+
+    pub(crate) fn count_address_for_name(&self, is_so: bool) {
+        if is_so {
+            self.addresses_for_names.add(1);
+        }
     }
 
     pub(crate) fn count_hello(&self, size: u32, ech_offered: bool) {

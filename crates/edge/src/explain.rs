@@ -16,7 +16,9 @@ use answer::pattern;
 
 use crate::{
     balance::{Backend, Usability},
-    hello::ServerName,
+    connect_error::ConnectError,
+    hello::{InvalidName, ServerName},
+    own_address,
     status::Shared,
     table::Route,
     timer::Moment,
@@ -26,6 +28,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     host: Option<String>,
+    /// An address was given for the host, which counts as none.
+    host_is_address: bool,
     port: u16,
     from: Option<IpAddr>,
     local: Option<IpAddr>,
@@ -76,6 +80,7 @@ impl Question {
     /// Reads a query: `host`, `port`, `from` and `local`.
     pub fn parse(query: &str) -> Result<Self, String> {
         let (mut host, mut port, mut from, mut local) = (None, 443, None, None);
+        let mut host_is_address = false;
         for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
             let short: String = value.chars().take(70).collect();
             let address = |text: &str| {
@@ -87,9 +92,13 @@ impl Question {
                 "host" if value.is_empty() => {}
                 "host" => {
                     // As the workers read it: names may be asked for that no route may have.
-                    let name = ServerName::normalise(value.as_bytes())
-                        .map_err(|error| format!("host \"{short}\" is no name: {error}"))?;
-                    host = Some(name.as_str().to_owned());
+                    match ServerName::normalise(value.as_bytes()) {
+                        Ok(name) => host = Some(name.as_str().to_owned()),
+                        Err(InvalidName::Address(_)) => host_is_address = true,
+                        Err(error) => {
+                            return Err(format!("host \"{short}\" is no name: {error}"));
+                        }
+                    }
                 }
                 "port" => {
                     let valid = value.parse().ok().filter(|port| *port != 0);
@@ -105,7 +114,7 @@ impl Question {
                 }
             }
         }
-        Ok(Self { host, port, from, local })
+        Ok(Self { host, host_is_address, port, from, local })
     }
 }
 
@@ -140,12 +149,22 @@ pub fn explain(shared: &Shared, question: &Question) -> Explanation {
     if !open {
         answer.why.push(format!("{listen} is not open; see /status"));
     }
+    if question.host_is_address {
+        answer.why.push("an address in place of the name counts as no name".into());
+    }
     let found = find_route(listener, question.host.as_deref(), listen, &mut answer.why);
     let Some(route) = found else { return answer };
     answer.route = Some(RouteAnswer::of(route));
     let room = has_room(route, &mut answer.why);
     answer.backend = choose(route.backends(), Moment::now(), &mut answer.why);
-    answer.served = within_limits && open && room && answer.backend.is_some();
+    let itself = answer.backend.filter(|backend| {
+        snapshot.table.listener(*backend).is_some() && own_address::is_own(*backend)
+    });
+    if let Some(backend) = itself {
+        answer.why.push(ConnectError::Itself.towards(backend));
+    }
+    let backend = answer.backend.is_some() && itself.is_none();
+    answer.served = within_limits && open && room && backend;
     answer
 }
 

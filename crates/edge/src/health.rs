@@ -1,7 +1,9 @@
 //! Active checks: connections made to see whether a backend answers, spread over time and bounded in
-//! number, so that ten thousand backends make no bursts.
+//! number, so that ten thousand backends make no bursts. Whoever has many backends that do not answer
+//! delays the checks of its own backends alone.
 
 mod schedule;
+mod turns;
 
 use std::{
     collections::HashMap,
@@ -12,18 +14,31 @@ use std::{
 };
 
 use rustix::io::Errno;
-use sextant_model::routing::{HealthSource, ServedRoute};
-use tokio::{io::AsyncWriteExt, net::TcpStream, sync::mpsc, task::JoinSet};
+use sextant_model::{
+    EnvironmentId,
+    routing::{HealthSource, RouteKey, ServedRoute},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::mpsc,
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    balance::{Backend, Health, is_our_own_lack},
-    config, proxy_protocol,
+    balance::{Backend, Health},
+    config,
+    connect_error::Failure,
+    proxy_protocol,
 };
 use schedule::{Schedule, Standing};
+use turns::Turns;
 
-/// Checks under way at a time.
-const CONCURRENT: usize = 256;
+/// Checks under way at a time. One owner alone gets half of them.
+const CONCURRENT: usize = 512;
+/// How long a backend may take to end a connection that was made for a check.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// How a backend is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +62,22 @@ impl Check {
     }
 }
 
+/// Whose backend it is. Owners share the checks that may be under way at a time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// A tenant of the control plane.
+    Environment(EnvironmentId),
+    /// A route that belongs to nobody in particular.
+    Route(RouteKey),
+}
+
+impl Owner {
+    /// Whose the backends of `route` are.
+    pub fn of(route: &ServedRoute) -> Self {
+        route.environment_id.map_or_else(|| Self::Route(route.key.clone()), Self::Environment)
+    }
+}
+
 /// What is to be checked.
 #[derive(Clone, Debug)]
 pub enum Watch {
@@ -56,6 +87,8 @@ pub enum Watch {
         check: Check,
         /// Who is told.
         backend: Arc<Backend>,
+        /// Whose it is.
+        owner: Owner,
     },
     /// No longer.
     End {
@@ -90,15 +123,17 @@ type Key = (Check, SocketAddr);
 enum Finding {
     Answers,
     Fails(String),
-    /// Nothing of the backend: this machine could not even ask.
+    /// Nothing of the backend: this process had no descriptor or memory to ask.
     Unasked(String),
 }
 
 struct Checks {
     settings: config::Health,
     schedule: Schedule<Key>,
-    watched: HashMap<Key, (Arc<Backend>, Standing)>,
-    under_way: JoinSet<(Key, Finding)>,
+    watched: HashMap<Key, (Arc<Backend>, Standing, Owner)>,
+    /// Checks that are due, and those under way.
+    turns: Turns<Owner, Key>,
+    under_way: JoinSet<(Key, Owner, Finding)>,
 }
 
 impl Checks {
@@ -107,19 +142,24 @@ impl Checks {
             settings,
             schedule: Schedule::default(),
             watched: HashMap::new(),
+            turns: Turns::new(CONCURRENT),
             under_way: JoinSet::new(),
         }
     }
 
     async fn run(&mut self, mut watches: mpsc::UnboundedReceiver<Vec<Watch>>) {
         loop {
-            let due = self.schedule.next().filter(|_| self.under_way.len() < CONCURRENT);
+            let due = self.schedule.next();
             tokio::select! {
                 changes = watches.recv() => match changes {
                     Some(changes) => changes.into_iter().for_each(|change| self.take(change)),
                     None => return,
                 },
-                Some(Ok((key, finding))) = self.under_way.join_next() => self.judge(key, &finding),
+                Some(Ok((key, owner, finding))) = self.under_way.join_next() => {
+                    self.turns.end(&owner);
+                    self.judge(key, &finding);
+                    self.begin_due();
+                }
                 () = sleep_until(due) => self.begin_due(),
             }
         }
@@ -127,15 +167,15 @@ impl Checks {
 
     fn take(&mut self, change: Watch) {
         match change {
-            Watch::Begin { check, backend } => {
+            Watch::Begin { check, backend, owner } => {
                 let key = (check, backend.address());
                 let pause = self.settings.interval.mul_f64(rand::random());
                 self.schedule.put(key, Instant::now() + pause);
-                self.watched.insert(key, (backend, Standing::default()));
+                self.watched.insert(key, (backend, Standing::default(), owner));
             }
             Watch::End { check, backend } => {
                 let key = (check, backend.address());
-                if self.watched.get(&key).is_some_and(|(known, _)| Arc::ptr_eq(known, &backend)) {
+                if self.watched.get(&key).is_some_and(|(known, ..)| Arc::ptr_eq(known, &backend)) {
                     self.watched.remove(&key);
                     self.schedule.remove(&key);
                 }
@@ -145,15 +185,23 @@ impl Checks {
 
     fn begin_due(&mut self) {
         let now = Instant::now();
-        while self.under_way.len() < CONCURRENT {
-            let Some(key) = self.schedule.take_due(now) else { return };
+        while let Some(key) = self.schedule.take_due(now) {
+            if let Some((.., owner)) = self.watched.get(&key) {
+                self.turns.wait(owner.clone(), key);
+            }
+        }
+        while let Some((owner, key)) = self.turns.begin() {
+            if !self.watched.contains_key(&key) {
+                self.turns.end(&owner);
+                continue;
+            }
             let timeout = self.settings.timeout;
-            self.under_way.spawn(async move { (key, key.0.make(timeout).await) });
+            self.under_way.spawn(async move { (key, owner, key.0.make(timeout).await) });
         }
     }
 
     fn judge(&mut self, key: Key, finding: &Finding) {
-        let Some((backend, standing)) = self.watched.get_mut(&key) else { return };
+        let Some((backend, standing, _)) = self.watched.get_mut(&key) else { return };
         // A tenth more or less keeps backends that began together apart.
         let pause = self.settings.interval.mul_f64(0.9 + 0.2 * rand::random::<f64>());
         self.schedule.put(key, Instant::now() + pause);
@@ -187,31 +235,39 @@ async fn sleep_until(moment: Option<Instant>) {
 
 impl Check {
     async fn make(self, timeout: Duration) -> Finding {
-        match tokio::time::timeout(timeout, self.connect()).await {
-            Ok(Ok(())) => Finding::Answers,
-            Ok(Err(error)) => Finding::from(&error),
+        match tokio::time::timeout(timeout, TcpStream::connect(self.target)).await {
+            Ok(Ok(stream)) => {
+                // It has answered, whatever comes after that.
+                self.say_goodbye(stream).await;
+                Finding::Answers
+            }
+            Ok(Err(error)) => self.finding(&error),
             Err(_) => Finding::Fails(format!("no answer within {} ms", timeout.as_millis())),
         }
     }
 
-    async fn connect(self) -> io::Result<()> {
-        let mut stream = TcpStream::connect(self.target).await?;
-        if self.proxy_header {
-            // It has answered, whatever it makes of the header.
-            let _ = stream.write_all(proxy_protocol::encode_local().as_bytes()).await;
+    async fn say_goodbye(self, mut stream: TcpStream) {
+        if !self.proxy_header {
+            // The backend need not be left with a connection in TIME_WAIT or half open.
+            let _ = stream.set_zero_linger();
+            return;
         }
-        // The backend need not be left with a connection in TIME_WAIT or half open.
-        let _ = stream.set_zero_linger();
-        Ok(())
+        // Whoever reads a header takes a reset before it for a broken connection, and logs it.
+        let _ = tokio::time::timeout(LAST_WORDS, async {
+            stream.write_all(proxy_protocol::encode_local().as_bytes()).await?;
+            stream.shutdown().await?;
+            let mut discarded = [0; 512];
+            while stream.read(&mut discarded).await? > 0 {}
+            io::Result::Ok(())
+        })
+        .await;
     }
-}
 
-impl From<&io::Error> for Finding {
-    fn from(error: &io::Error) -> Self {
-        let reason = error.to_string();
-        match Errno::from_io_error(error) {
-            Some(errno) if is_our_own_lack(errno) => Self::Unasked(reason),
-            _ => Self::Fails(reason),
+    fn finding(self, error: &io::Error) -> Finding {
+        match Errno::from_io_error(error).map(Failure::from) {
+            Some(Failure::Process) => Finding::Unasked(error.to_string()),
+            Some(Failure::Backend(why)) => Finding::Fails(why.towards(self.target)),
+            None => Finding::Fails(error.to_string()),
         }
     }
 }

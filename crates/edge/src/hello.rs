@@ -44,6 +44,9 @@ pub enum Progress<T = ClientHello, E = Rejected> {
 pub struct ClientHello {
     /// The `host_name` of the server name extension (RFC 6066 section 3); `None` without one.
     pub server_name: Option<ServerName>,
+    /// Whether there is an IP address in place of the name. RFC 6066 forbids it to the client, many
+    /// send it, and it counts as no name.
+    pub address_for_name: bool,
     /// Whether Encrypted ClientHello is offered, be it real or GREASE (RFC 9849). The name is then
     /// the outer one.
     pub ech_offered: bool,
@@ -87,6 +90,7 @@ impl HelloParser {
             if self.message.read(fragment)? {
                 return Ok(Some(ClientHello {
                     server_name: self.message.take_server_name(),
+                    address_for_name: self.message.address_for_name(),
                     ech_offered: self.message.ech_offered(),
                     size: self.message.size(),
                     records: self.records.count(),

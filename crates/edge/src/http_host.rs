@@ -26,6 +26,8 @@ pub struct RequestHost {
     /// The host that is asked for, without its port. `None` if neither the Host field, which may be
     /// missing or empty, nor the request line names one: HTTP/1.0 asks for none.
     pub host: Option<ServerName>,
+    /// Whether an IP address is asked for, which counts as no name.
+    pub address_for_name: bool,
     /// Length of the head with the empty line that ends it, in bytes.
     pub size: u32,
 }

@@ -131,6 +131,9 @@ impl Collected {
         let ech = self.sum(|counters| &counters.ech_offered);
         let help = "ClientHellos that offered Encrypted ClientHello";
         counter(encoder, "hello_ech_offered", help, ech)?;
+        let addresses = self.sum(|counters| &counters.addresses_for_names);
+        let help = "ClientHellos and requests that named an IP address, which counts as no name";
+        counter(encoder, "addresses_for_names", help, addresses)?;
         let class = |index: usize| self.sum(|counters| &counters.hello_sizes[index]);
         let bounds = HELLO_SIZES.iter().map(|bound| f64::from(*bound)).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> =

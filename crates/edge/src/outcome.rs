@@ -1,6 +1,6 @@
 //! How a connection ended. Every way has a name of its own, in metrics and in the access log.
 
-use crate::{hello, http_host, limits::Limit, proxy_protocol};
+use crate::{connect_error::ConnectError, hello, http_host, limits::Limit, proxy_protocol};
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,12 +11,18 @@ pub enum Outcome {
     ClientReset,
     /// The backend reset it.
     BackendReset,
+    /// The client took or acknowledged nothing for too long, or cannot be reached any more.
+    ClientGone,
+    /// The backend did so, or cannot be.
+    BackendGone,
     /// Nothing was sent in either direction for too long.
     IdleTimeout,
     /// One side had ended, and the other sent nothing for too long.
     HalfCloseTimeout,
     /// Its route was removed.
     RouteRemoved,
+    /// Its backend left the route.
+    BackendRemoved,
     /// The edge stopped.
     Shutdown,
     /// Closed without a byte, as health checks do. Not worth a line.
@@ -45,6 +51,10 @@ pub enum Outcome {
     ConnectRefused,
     /// The last backend that was tried did not answer in time.
     ConnectTimeout,
+    /// No connection to the last backend that was tried could be made, for another reason.
+    ConnectFailed(ConnectError),
+    /// The backend is this edge itself: the connection would have come back for ever.
+    Loop,
     /// The system had no descriptor or memory left.
     OutOfResources,
 }
@@ -82,9 +92,12 @@ metrics! {
     Completed => "completed", "";
     ClientReset => "client_reset", "";
     BackendReset => "backend_reset", "";
+    ClientGone => "client_gone", "";
+    BackendGone => "backend_gone", "";
     IdleTimeout => "idle_timeout", "";
     HalfCloseTimeout => "half_close_timeout", "";
     RouteRemoved => "route_removed", "";
+    BackendRemoved => "backend_removed", "";
     Shutdown => "shutdown", "";
     Probe => "probe", "";
     ClientLeft => "client_left", "";
@@ -124,6 +137,11 @@ metrics! {
     NoBackend => "no_backend", "";
     ConnectRefused => "connect_refused", "";
     ConnectTimeout => "connect_timeout", "";
+    ConnectNoLocalAddress => "connect_failed", "no_local_address";
+    ConnectUnreachable => "connect_failed", "unreachable";
+    ConnectNotPermitted => "connect_failed", "not_permitted";
+    ConnectOther => "connect_failed", "other";
+    Loop => "loop", "";
     OutOfResources => "out_of_resources", "";
 }
 
@@ -134,9 +152,12 @@ impl Outcome {
             Self::Completed => Metric::Completed,
             Self::ClientReset => Metric::ClientReset,
             Self::BackendReset => Metric::BackendReset,
+            Self::ClientGone => Metric::ClientGone,
+            Self::BackendGone => Metric::BackendGone,
             Self::IdleTimeout => Metric::IdleTimeout,
             Self::HalfCloseTimeout => Metric::HalfCloseTimeout,
             Self::RouteRemoved => Metric::RouteRemoved,
+            Self::BackendRemoved => Metric::BackendRemoved,
             Self::Shutdown => Metric::Shutdown,
             Self::Probe => Metric::Probe,
             Self::ClientLeft => Metric::ClientLeft,
@@ -151,6 +172,8 @@ impl Outcome {
             Self::NoBackend => Metric::NoBackend,
             Self::ConnectRefused => Metric::ConnectRefused,
             Self::ConnectTimeout => Metric::ConnectTimeout,
+            Self::ConnectFailed(why) => of_connect(*why),
+            Self::Loop => Metric::Loop,
             Self::OutOfResources => Metric::OutOfResources,
         }
     }
@@ -202,6 +225,18 @@ fn of_proxy_header(why: proxy_protocol::Refused) -> Metric {
     }
 }
 
+fn of_connect(why: ConnectError) -> Metric {
+    match why {
+        ConnectError::Refused => Metric::ConnectRefused,
+        ConnectError::TimedOut => Metric::ConnectTimeout,
+        ConnectError::Itself => Metric::Loop,
+        ConnectError::NoLocalAddress => Metric::ConnectNoLocalAddress,
+        ConnectError::Unreachable => Metric::ConnectUnreachable,
+        ConnectError::NotPermitted => Metric::ConnectNotPermitted,
+        ConnectError::Other(_) => Metric::ConnectOther,
+    }
+}
+
 fn of_limit(limit: Limit) -> Metric {
     match limit {
         Limit::Connections => Metric::OverConnections,
@@ -219,9 +254,16 @@ impl std::fmt::Display for Outcome {
             Self::Completed => f.write_str("completed"),
             Self::ClientReset => f.write_str("the client reset the connection"),
             Self::BackendReset => f.write_str("the backend reset the connection"),
+            Self::ClientGone => f.write_str(
+                "the client took or acknowledged nothing for too long, or cannot be reached",
+            ),
+            Self::BackendGone => f.write_str(
+                "the backend took or acknowledged nothing for too long, or cannot be reached",
+            ),
             Self::IdleTimeout => f.write_str("idle for too long"),
             Self::HalfCloseTimeout => f.write_str("idle for too long after one side had ended"),
             Self::RouteRemoved => f.write_str("the route was removed"),
+            Self::BackendRemoved => f.write_str("the backend left the route"),
             Self::Shutdown => f.write_str("the edge stopped"),
             Self::Probe => f.write_str("closed without a byte"),
             Self::ClientLeft => f.write_str("the client closed before it was routed"),
@@ -234,8 +276,10 @@ impl std::fmt::Display for Outcome {
             Self::BadProxyHeader(why) => why.fmt(f),
             Self::OverLimit(limit) => write!(f, "over the limit of {limit}"),
             Self::NoBackend => f.write_str("no backend may be used"),
-            Self::ConnectRefused => f.write_str("no backend took the connection"),
-            Self::ConnectTimeout => f.write_str("no backend answered in time"),
+            Self::ConnectRefused => ConnectError::Refused.fmt(f),
+            Self::ConnectTimeout => ConnectError::TimedOut.fmt(f),
+            Self::ConnectFailed(why) => why.fmt(f),
+            Self::Loop => ConnectError::Itself.fmt(f),
             Self::OutOfResources => f.write_str("out of descriptors or memory"),
         }
     }
@@ -272,6 +316,19 @@ mod tests {
             Rejected::InvalidName(InvalidName::Nul),
         ] {
             assert_eq!(Outcome::BadHello(why).metric().reason(), why.metric());
+        }
+    }
+
+    #[test]
+    fn reasons_are_those_of_failed_connects() {
+        for why in [
+            ConnectError::NoLocalAddress,
+            ConnectError::Unreachable,
+            ConnectError::NotPermitted,
+            ConnectError::Other(rustix::io::Errno::INVAL),
+        ] {
+            let metric = Outcome::ConnectFailed(why).metric();
+            assert_eq!((metric.outcome(), metric.reason()), ("connect_failed", why.metric()));
         }
     }
 

@@ -121,10 +121,10 @@ impl Publisher {
             // The checks end with the process.
             let _ = self.watches.send(applied.watch);
         }
-        if !applied.removed.is_empty() {
-            for route in &applied.removed {
-                route.mark_removed();
-            }
+        for route in &applied.removed {
+            route.mark_removed();
+        }
+        if !applied.removed.is_empty() || applied.lost_backends {
             self.workers.routes_removed();
         }
     }

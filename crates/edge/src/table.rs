@@ -1,10 +1,13 @@
 //! What the workers route by: one immutable snapshot, swapped whole, and what lives longer than it.
 
-use std::sync::{
-    Arc,
-    atomic::{
-        AtomicBool, AtomicU32,
-        Ordering::{AcqRel, Acquire, Relaxed, Release},
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicU32,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+        },
     },
 };
 
@@ -39,6 +42,8 @@ pub struct Route {
 struct Life {
     connections: AtomicU32,
     removed: AtomicBool,
+    /// Where the last change sends connections.
+    backends: ArcSwap<Vec<SocketAddr>>,
 }
 
 /// A connection of a route, counted as long as this lives.
@@ -53,13 +58,16 @@ impl Route {
     /// A new route. `backends` stand for [`ServedRoute::backends`]: what is known of an address that
     /// other routes or the route before use too should be shared with them.
     pub fn new(served: ServedRoute, backends: Arc<[Arc<Backend>]>) -> Self {
-        Self { served, backends, life: Arc::default() }
+        let life =
+            Life { backends: ArcSwap::from_pointee(served.backends.clone()), ..Life::default() };
+        Self { served, backends, life: Arc::new(life) }
     }
 
     /// The same route after a change: its connections are still counted together, and removing it
     /// ends those of both.
     #[must_use]
     pub fn changed(&self, served: ServedRoute, backends: Arc<[Arc<Backend>]>) -> Self {
+        self.life.backends.store(Arc::new(served.backends.clone()));
         Self { served, backends, life: Arc::clone(&self.life) }
     }
 
@@ -87,6 +95,11 @@ impl Route {
     /// Whether the route is gone.
     pub fn is_removed(&self) -> bool {
         self.life.removed.load(Acquire)
+    }
+
+    /// Whether the route, after all its changes, still sends connections to `backend`.
+    pub fn still_has(&self, backend: SocketAddr) -> bool {
+        self.life.backends.load().contains(&backend)
     }
 
     /// Counts a connection, unless there are as many as the route allows.

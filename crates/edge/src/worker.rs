@@ -61,7 +61,7 @@ pub struct Settings {
     pub tcp_user_timeout: Duration,
     /// When a backend that fails is left alone.
     pub ejection: Ejection,
-    /// What becomes of the connections of a route that is removed.
+    /// What becomes of the connections of a route that is removed, or of a backend that leaves it.
     pub route_removed: RouteRemoved,
     /// Pipes that one worker may have; without one, data is copied. Two for each busy connection.
     pub pipes: usize,
@@ -86,7 +86,7 @@ impl Default for Settings {
     }
 }
 
-/// What becomes of the connections of a route that is removed.
+/// What becomes of the connections of a route that is removed, or of a backend that leaves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteRemoved {
     /// They go on until they end by themselves.
@@ -173,7 +173,8 @@ impl Workers {
         self.tell_all(|| Command::SetListeners(Arc::clone(&listeners)));
     }
 
-    /// Applies [`Settings::route_removed`] to the connections of routes that are marked as removed.
+    /// Applies [`Settings::route_removed`] to the connections of routes that are marked as removed, and
+    /// to those of backends that left their routes.
     /// A new snapshot needs no word: workers see it with the next connection.
     pub fn routes_removed(&self) {
         self.tell_all(|| Command::RoutesRemoved);

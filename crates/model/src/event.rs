@@ -58,6 +58,21 @@ pub enum AggregateKind {
 }
 
 impl AggregateKind {
+    /// Every kind there is; the schema holds the same list.
+    pub const ALL: &'static [Self] = &[
+        Self::ApiToken,
+        Self::App,
+        Self::EnrolmentToken,
+        Self::Environment,
+        Self::Network,
+        Self::Node,
+        Self::Org,
+        Self::PortPolicy,
+        Self::Release,
+        Self::Route,
+        Self::Workload,
+    ];
+
     /// The word in the `aggregate_type` column.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -333,6 +348,48 @@ pub struct UnreadableEvent {
 }
 
 impl EventBody {
+    /// The word in the `event_type` column of every event there is; the schema holds the same list.
+    pub const TYPES: &'static [&'static str] = &[
+        "network-created",
+        "network-renamed",
+        "network-deleted",
+        "enrolment-token-created",
+        "enrolment-token-used",
+        "enrolment-token-revoked",
+        "node-enrolled",
+        "node-endpoint-changed",
+        "node-certificate-issued",
+        "node-withdrawn",
+        "node-released",
+        "api-token-created",
+        "api-token-revoked",
+        "org-created",
+        "org-deleted",
+        "app-created",
+        "app-deleted",
+        "environment-created",
+        "environment-deleted",
+        "hostname-claimed",
+        "hostname-verified",
+        "hostname-acquired",
+        "hostname-surrendered",
+        "hostname-released",
+        "port-granted",
+        "port-grant-revoked",
+        "port-policy-set",
+        "release-created",
+        "release-activated",
+        "release-superseded",
+        "workload-placed",
+        "workload-health-changed",
+        "workload-withdrawn",
+        "workload-released",
+        "route-created",
+        "route-changed",
+        "route-moved",
+        "route-deleted",
+    ];
+
     /// What kind of aggregate the event belongs to.
     pub fn kind(&self) -> AggregateKind {
         match self {
@@ -409,6 +466,16 @@ mod tests {
         let error =
             EventBody::from_columns("comet-landed", serde_json::json!({})).expect_err("unknown");
         assert!(error.to_string().contains("\"comet-landed\""));
+    }
+
+    #[test]
+    fn the_list_of_types_names_every_event() {
+        let error = EventBody::from_columns("comet-landed", serde_json::json!({}))
+            .expect_err("unknown")
+            .to_string();
+        let (_, expected) = error.split_once("expected one of ").expect("the types it knows");
+        let known: Vec<_> = expected.split('`').skip(1).step_by(2).collect();
+        assert_eq!(known, EventBody::TYPES);
     }
 
     #[test]

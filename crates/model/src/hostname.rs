@@ -1,15 +1,22 @@
 //! Hostnames that routes are found by: exact, or a wildcard over one label (RFC 4592 writes it
 //! `*.example.com`; here, as in certificates, the star stands for exactly one label).
+//!
+//! What a name is, is said once, by [`check_name`]: routes may have every name that clients may ask
+//! for. Names are those that browsers send (WHATWG URL): labels may hold underscores, and begin or end
+//! with a hyphen, although hosts are not called so.
+
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::schema::described_as_text;
 
-/// Longest name, without the trailing dot (RFC 1035 section 2.3.4).
-const LONGEST: usize = 253;
+/// Longest name, in bytes without the trailing dot (RFC 1035 section 2.3.4).
+pub const LONGEST: usize = 253;
+const LONGEST_LABEL: usize = 63;
 
-/// A fully qualified host name: lower case, no trailing dot, no IP literal.
+/// A fully qualified host name: lower case, no trailing dot, no address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schema(value_type = String, examples("shop.example.com"))]
@@ -27,9 +34,86 @@ pub enum HostPattern {
 
 described_as_text!(
     HostPattern,
-    r"^(\*\.)?[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*\.?$",
+    r"^(\*\.)?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?$",
     ["shop.example.com", "*.example.com"]
 );
+
+/// Why some bytes are no host name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidName {
+    /// No byte, or nothing but a dot.
+    #[error("it is empty")]
+    Empty,
+    /// More than 253 bytes.
+    #[error("it is longer than {LONGEST} bytes")]
+    TooLong,
+    /// A NUL, which ends the text for programs that keep it as C does.
+    #[error("it contains a NUL")]
+    Nul,
+    /// An IPv4 or IPv6 address, the latter in brackets or not. RFC 6066 section 3 wants names.
+    #[error("it is an IP address, not a name")]
+    Address(IpAddr),
+    /// The last label is a number, which no top-level domain is; some programs read the whole as an
+    /// IPv4 address (WHATWG URL, "ends in a number").
+    #[error("its last label is a number, which no name ends with")]
+    Number,
+    /// A byte that is no letter, digit, `-`, `_` or `.` of ASCII.
+    #[error("it contains the byte 0x{0:02x}; use a-z, 0-9, '-', '_' and '.'")]
+    Character(u8),
+    /// Two dots in a row, or one at the start.
+    #[error("it contains an empty label")]
+    EmptyLabel,
+    /// More than 63 bytes between two dots.
+    #[error("it contains a label longer than {LONGEST_LABEL} bytes")]
+    LongLabel,
+}
+
+/// The name that `raw` is, without the one dot that may end it; in any case.
+pub fn check_name(raw: &[u8]) -> Result<&[u8], InvalidName> {
+    let name = raw.strip_suffix(b".").unwrap_or(raw);
+    if name.is_empty() {
+        return Err(InvalidName::Empty);
+    }
+    if name.len() > LONGEST {
+        return Err(InvalidName::TooLong);
+    }
+    let foreign = |byte: &u8| !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    if let Some(byte) = name.iter().copied().find(foreign) {
+        return Err(match (byte, address(name)) {
+            (_, Some(address)) => InvalidName::Address(address),
+            (0, None) => InvalidName::Nul,
+            (byte, None) => InvalidName::Character(byte),
+        });
+    }
+    for label in name.split(|byte| *byte == b'.') {
+        match label.len() {
+            0 => return Err(InvalidName::EmptyLabel),
+            1..=LONGEST_LABEL => {}
+            _ => return Err(InvalidName::LongLabel),
+        }
+    }
+    if name.rsplit(|byte| *byte == b'.').next().is_some_and(is_number) {
+        return Err(address(name).map_or(InvalidName::Number, InvalidName::Address));
+    }
+    Ok(name)
+}
+
+fn address(name: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(name).ok()?;
+    match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        Some(inner) => inner.parse().ok().map(IpAddr::V6),
+        None => text.parse().ok(),
+    }
+}
+
+/// Whether programs read a last label as a part of an IPv4 address: digits, or `0x` and hex digits,
+/// of which there may be none.
+fn is_number(label: &[u8]) -> bool {
+    match label {
+        [b'0', b'x' | b'X', hex @ ..] => hex.iter().all(u8::is_ascii_hexdigit),
+        digits => !digits.is_empty() && digits.iter().all(u8::is_ascii_digit),
+    }
+}
 
 /// Why a text is no hostname.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,11 +125,14 @@ pub enum InvalidHostname {
     #[error("hostname \"{0}\" has a label of {1} characters; use 1 to 63")]
     LabelLength(String, usize),
     /// A character that no host name has.
-    #[error("hostname \"{0}\" contains {1:?}; use a-z, 0-9, '-' and '.'")]
+    #[error("hostname \"{0}\" contains {1:?}; use a-z, 0-9, '-', '_' and '.'")]
     Character(String, char),
-    /// A label cannot begin or end so.
-    #[error("hostname \"{0}\" has a label that starts or ends with '-'")]
-    Hyphen(String),
+    /// A name with what surrounds it in a URL.
+    #[error("hostname \"{0}\" is a URL; give the name alone, like \"{1}\"")]
+    Url(String, String),
+    /// A name with a port behind it.
+    #[error("hostname \"{0}\" has a port; give the name alone, \"{1}\"")]
+    Port(String, String),
     /// An address is not a name.
     #[error("hostname \"{0}\" is an IP address; give a DNS name")]
     IpLiteral(String),
@@ -59,29 +146,11 @@ pub enum InvalidHostname {
 impl Hostname {
     /// Checks `text`, in any case and with or without one trailing dot, and keeps it normalised.
     pub fn new(text: &str) -> Result<Self, InvalidHostname> {
-        let name = text.strip_suffix('.').unwrap_or(text);
-        if name.is_empty() || name.len() > LONGEST {
-            return Err(InvalidHostname::Length(shortened(text), name.chars().count()));
+        if text.contains('*') {
+            return Err(InvalidHostname::Wildcard(shortened(text)));
         }
-        if is_ip_literal(name) {
-            return Err(InvalidHostname::IpLiteral(text.to_owned()));
-        }
-        if name.contains('*') {
-            return Err(InvalidHostname::Wildcard(text.to_owned()));
-        }
-        let foreign = |c: &char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));
-        if let Some(character) = name.chars().find(foreign) {
-            return Err(InvalidHostname::Character(text.to_owned(), character));
-        }
-        for label in name.split('.') {
-            if label.is_empty() || label.len() > 63 {
-                return Err(InvalidHostname::LabelLength(text.to_owned(), label.len()));
-            }
-            if label.starts_with('-') || label.ends_with('-') {
-                return Err(InvalidHostname::Hyphen(text.to_owned()));
-            }
-        }
-        Ok(Self(name.to_ascii_lowercase()))
+        check_name(text.as_bytes()).map_err(|why| InvalidHostname::of(text, why))?;
+        Ok(Self(text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase()))
     }
 
     /// The name as text.
@@ -160,18 +229,37 @@ pub fn challenge_value(random: &str) -> String {
     format!("sextant-verification={random}")
 }
 
-/// RFC 3986 calls them IP literals; no top-level domain is a number, so such names cannot exist.
-fn is_ip_literal(name: &str) -> bool {
-    let numeric_end = name.rsplit('.').next().is_some_and(|label| is_number(label.as_bytes()));
-    numeric_end || name.contains(':') || name.starts_with('[')
-}
-
-/// Whether programs read a last label as a part of an IPv4 address: digits, or `0x` and hex digits,
-/// of which there may be none (WHATWG URL, "ends in a number").
-pub fn is_number(label: &[u8]) -> bool {
-    match label {
-        [b'0', b'x' | b'X', hex @ ..] => hex.iter().all(u8::is_ascii_hexdigit),
-        digits => !digits.is_empty() && digits.iter().all(u8::is_ascii_digit),
+impl InvalidHostname {
+    /// In the words of whoever wrote `text`.
+    fn of(text: &str, why: InvalidName) -> Self {
+        let name = text.strip_suffix('.').unwrap_or(text);
+        let given = shortened(text);
+        let is_name = |name: &&str| check_name(name.as_bytes()).is_ok();
+        if let Some((_, rest)) = text.split_once("://") {
+            let host = rest.split(['/', ':', '?', '#']).next().filter(is_name);
+            return Self::Url(given, host.unwrap_or("shop.example.com").to_ascii_lowercase());
+        }
+        if let Some((host, port)) = text.rsplit_once(':')
+            && is_name(&host)
+            && port.bytes().all(|byte| byte.is_ascii_digit())
+        {
+            return Self::Port(given, host.to_ascii_lowercase());
+        }
+        let foreign = |c: &char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+        let label = |is_wrong: fn(usize) -> bool| {
+            name.split('.').map(str::len).find(|length| is_wrong(*length)).unwrap_or_default()
+        };
+        match why {
+            InvalidName::Empty | InvalidName::TooLong => Self::Length(given, name.chars().count()),
+            InvalidName::Address(_) | InvalidName::Number => Self::IpLiteral(given),
+            InvalidName::Nul | InvalidName::Character(_) => {
+                Self::Character(given, name.chars().find(foreign).unwrap_or('\0'))
+            }
+            InvalidName::EmptyLabel => Self::LabelLength(given, label(|length| length == 0)),
+            InvalidName::LongLabel => {
+                Self::LabelLength(given, label(|length| length > LONGEST_LABEL))
+            }
+        }
     }
 }
 
@@ -245,6 +333,9 @@ mod tests {
             ("1.example", "1.example"),
             ("0x1.example", "0x1.example"),
             ("a.0xyz", "a.0xyz"),
+            ("my_app.example.com", "my_app.example.com"),
+            ("-a.b-.example", "-a.b-.example"),
+            ("*._tcp.example", "*._tcp.example"),
         ] {
             assert_eq!(HostPattern::new(given).expect(given).to_string(), kept);
         }
@@ -254,10 +345,13 @@ mod tests {
             (&"a.".repeat(128), "characters; use 1 to 253"),
             ("a..b", "a label of 0"),
             (&format!("{}.com", "x".repeat(64)), "a label of 64"),
-            ("a_b.com", "contains '_'"),
             ("a b.com", "contains ' '"),
             ("bücher.example", "contains 'ü'"),
-            ("-a.com", "starts or ends with '-'"),
+            ("https://Example.com", "is a URL; give the name alone, like \"example.com\""),
+            ("http://[::1]/", "is a URL; give the name alone, like \"shop.example.com\""),
+            ("Example.com:443", "has a port; give the name alone, \"example.com\""),
+            ("*.example.com:443", "has a port; give the name alone, \"example.com\""),
+            ("a:b", "contains ':'"),
             ("192.0.2.1", "is an IP address"),
             ("0xc0.0.0x201", "is an IP address"),
             ("a.0XFF", "is an IP address"),
@@ -272,6 +366,52 @@ mod tests {
         ] {
             let error = HostPattern::new(bad).expect_err(bad).to_string();
             assert!(error.contains(why), "{bad:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_byte_string_is_a_name_or_says_why_not() {
+        let longest = format!("{0}.{0}.{0}.{1}", "x".repeat(63), "y".repeat(61));
+        assert_eq!(longest.len(), LONGEST);
+        for (raw, name) in [
+            ("FOO.Example.COM.", "FOO.Example.COM"),
+            ("_acme.a_b.example", "_acme.a_b.example"),
+            ("foo-.example.com", "foo-.example.com"),
+            ("-", "-"),
+            ("1.2.3.4.example", "1.2.3.4.example"),
+            (&format!("{longest}."), &longest),
+        ] {
+            assert_eq!(check_name(raw.as_bytes()), Ok(name.as_bytes()), "{raw:?}");
+        }
+        let address = |text: &str| InvalidName::Address(text.parse().expect(text));
+        for (raw, why) in [
+            ("", InvalidName::Empty),
+            (".", InvalidName::Empty),
+            (&format!("{longest}z"), InvalidName::TooLong),
+            ("foo.example.com\0.evil.net", InvalidName::Nul),
+            ("192.0.2.1", address("192.0.2.1")),
+            ("192.0.2.1.", address("192.0.2.1")),
+            ("2001:db8::1", address("2001:db8::1")),
+            ("[::1]", address("::1")),
+            ("::ffff:192.0.2.1", address("::ffff:192.0.2.1")),
+            ("1", InvalidName::Number),
+            ("192.0.2", InvalidName::Number),
+            ("192.0.2.256", InvalidName::Number),
+            ("0xc0.0.0x201", InvalidName::Number),
+            ("a.0XfF", InvalidName::Number),
+            ("a.0x", InvalidName::Number),
+            ("[192.0.2.1]", InvalidName::Character(b'[')),
+            ("[::1", InvalidName::Character(b'[')),
+            ("fe80::1%eth0", InvalidName::Character(b':')),
+            ("foo example", InvalidName::Character(b' ')),
+            ("*.example", InvalidName::Character(b'*')),
+            ("münchen.example", InvalidName::Character(0xc3)),
+            ("a..b", InvalidName::EmptyLabel),
+            (".a", InvalidName::EmptyLabel),
+            ("a..", InvalidName::EmptyLabel),
+            (&format!("{}.example", "x".repeat(64)), InvalidName::LongLabel),
+        ] {
+            assert_eq!(check_name(raw.as_bytes()), Err(why), "{raw:?}");
         }
     }
 
@@ -295,6 +435,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn routes_may_have_every_name_that_clients_may_ask_for(text in "[a-zA-Z0-9.:_-]{0,40}") {
+            let name = check_name(text.as_bytes()).map(<[u8]>::to_ascii_lowercase);
+            let hostname = Hostname::new(&text).map(|name| name.as_str().as_bytes().to_vec());
+            prop_assert_eq!(name.ok(), hostname.ok());
+        }
+
         #[test]
         fn what_is_accepted_is_kept_as_it_prints(text in "[*]?[.]?[a-zA-Z0-9.:_-]{0,40}") {
             if let Ok(pattern) = HostPattern::new(&text) {

@@ -17,9 +17,12 @@ pub fn site(hostname: &HostPattern, domain: &Hostname) -> Option<String> {
 }
 
 /// Whether a hostname is the platform's own `domain`, or the star directly below it, which would
-/// take from every tenant, or the star that covers it.
+/// take from every tenant, or the star that covers it; or a name of a service below it, which speaks
+/// for the domain itself (`_acme-challenge`, `_mta-sts`: RFC 8552).
 pub fn is_reserved(hostname: &HostPattern, domain: &Hostname) -> bool {
-    hostname.domain() == domain || hostname.matches(domain.as_str())
+    hostname.domain() == domain
+        || hostname.matches(domain.as_str())
+        || site(hostname, domain).is_some_and(|site| site.starts_with('_'))
 }
 
 /// Those of `owned` that must go to another org together with `hostname`: itself, its neighbours,
@@ -81,13 +84,19 @@ mod tests {
     }
 
     #[test]
-    fn the_domain_and_the_stars_below_and_above_it_are_the_platforms() {
+    fn the_domain_the_stars_around_it_and_its_services_are_the_platforms() {
         for (name, expected) in [
             ("apps.example", true),
             ("*.apps.example", true),
             ("*.example", true),
             ("shop.apps.example", false),
             ("*.shop.apps.example", false),
+            ("_mta-sts.apps.example", true),
+            ("a._tcp.apps.example", true),
+            ("*._tcp.apps.example", true),
+            ("_acme-challenge.shop.apps.example", false),
+            ("my_app.apps.example", false),
+            ("_dmarc.other.example", false),
             ("other.example", false),
         ] {
             assert_eq!(is_reserved(&pattern(name), &domain()), expected, "{name}");

@@ -9,7 +9,7 @@ use std::{net::SocketAddr, sync::Arc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{hostname::HostPattern, schema::described_as_text};
+use crate::{hostname::HostPattern, id::EnvironmentId, schema::described_as_text};
 
 pub use {desired::Routing, table::Table};
 
@@ -166,6 +166,8 @@ pub enum Matching {
 pub struct ServedRoute {
     /// Which route.
     pub key: RouteKey,
+    /// Which environment answers, where there are environments.
+    pub environment_id: Option<EnvironmentId>,
     /// Where its connections arrive. An unspecified address stands for every address.
     pub listen: SocketAddr,
     /// Which of them are its own.

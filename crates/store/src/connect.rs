@@ -7,7 +7,12 @@ use sqlx::{
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 
-use crate::error::StoreError;
+use sextant_model::EventBody;
+
+use crate::{
+    error::StoreError,
+    role::{self, PreparedRole},
+};
 
 /// A writer that stalls holds back every reader, so the database ends it.
 const IDLE_IN_TRANSACTION_LIMIT: &str = "5s";
@@ -65,23 +70,18 @@ impl Store {
         Ok(Self { pool: pool(options.max_connections), carver: pool(2) })
     }
 
-    /// Brings the schema up to date and lets the login role `app_user` do what the daemon does.
-    /// `owner_url` must belong to the owner of the database.
-    pub async fn migrate(owner_url: &str, app_user: Option<&str>) -> Result<(), StoreError> {
+    /// Brings the schema up to date and lets the login role `app_user`, and nobody else, do what the
+    /// daemon does. `owner_url` must belong to the owner of the database, who may create roles.
+    pub async fn migrate(
+        owner_url: &str,
+        app_user: Option<&str>,
+    ) -> Result<PreparedRole, StoreError> {
         let mut owner = connect_owner(owner_url).await?;
+        role::prepare(&mut owner, app_user).await?;
         sqlx::migrate!("../../migrations").run(&mut owner).await?;
-        if let Some(user) = app_user {
-            // Role names cannot be parameters; quote_ident makes them safe.
-            let grant = sqlx::query_scalar!(
-                r#"SELECT format('GRANT sextant_app TO %I', $1::text) AS "grant!""#,
-                user
-            )
-            .fetch_one(&mut owner)
-            .await?;
-            sqlx::raw_sql(sqlx::AssertSqlSafe(grant)).execute(&mut owner).await?;
-        }
+        let prepared = role::hand_over(&mut owner, app_user).await?;
         owner.close().await?;
-        Ok(())
+        Ok(prepared)
     }
 
     /// The fingerprint of the platform's CA, once [`Store::record_ca`] has kept it.
@@ -113,10 +113,20 @@ impl Store {
         Ok(sextant_model::Epoch(epoch))
     }
 
-    /// Whether the database answers and has the schema.
+    /// Whether the database answers and its schema knows every event that this version appends.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query_scalar!("SELECT count(*) FROM stream_epoch").fetch_one(&self.pool).await?;
-        Ok(())
+        let types: Vec<_> = EventBody::TYPES.iter().map(|&name| name.to_owned()).collect();
+        let unknown = sqlx::query_scalar!(
+            r#"SELECT t.event_type AS "event_type!" FROM unnest($1::text[]) AS t (event_type)
+               WHERE NOT EXISTS (SELECT FROM event_types e WHERE e.event_type = t.event_type)
+               LIMIT 1"#,
+            &types
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        unknown.map_or(Ok(()), |event_type| {
+            Err(StoreError::EventTypeUnknown(format!("no event \"{event_type}\" is known")))
+        })
     }
 
     /// Tells the other replicas that there is something new. Never inside an append: a NOTIFY
@@ -141,7 +151,7 @@ impl Store {
 }
 
 /// One connection, so that what is wrong with the URL is said at once and not by a pool's time-out.
-async fn connect_owner(url: &str) -> Result<PgConnection, StoreError> {
+pub(crate) async fn connect_owner(url: &str) -> Result<PgConnection, StoreError> {
     let connecting = tokio::time::timeout(OWNER_LIMIT, PgConnection::connect(url)).await;
     Ok(connecting.map_err(|_| sqlx::Error::PoolTimedOut)??)
 }

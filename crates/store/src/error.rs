@@ -45,6 +45,20 @@ pub enum StoreError {
     /// There is no schema, or no right to use it.
     #[error("the database is not prepared; run `sextant-control init`: {0}")]
     NotPrepared(#[source] sqlx::Error),
+    /// The schema is older than the program: it does not know an event that was to be appended.
+    #[error("{0}; run `sextant-control init` of this version before its replicas")]
+    EventTypeUnknown(String),
+    /// Whoever prepares the database may not do so.
+    #[error(
+        "the role that prepares the database lacks {right}; let a superuser run \"{statement}\", \
+         then run this again"
+    )]
+    OwnerLacks {
+        /// Which right.
+        right: String,
+        /// What gives it, or does what it is needed for.
+        statement: String,
+    },
     /// The replica is on its way down.
     #[error("this replica is shutting down; ask another one")]
     ShuttingDown,
@@ -72,6 +86,7 @@ impl StoreError {
             Self::Unavailable(_)
                 | Self::Contended(_)
                 | Self::NotPrepared(_)
+                | Self::EventTypeUnknown(_)
                 | Self::OutcomeUnknown(_)
                 | Self::WriterStalled(_)
                 | Self::ShuttingDown
@@ -118,6 +133,7 @@ impl From<sqlx::Error> for StoreError {
                     ("SX002" | "23503", _) | ("23505", Some("events_aggregate_version")) => {
                         Self::VersionConflict
                     }
+                    ("SX003", _) => Self::EventTypeUnknown(database.message().to_owned()),
                     ("23505", Some("key_claims_pkey")) => Self::KeyTaken,
                     ("23P01", _) => Self::PrefixTaken,
                     // Deadlock, serialization failure, lock or statement timeout: undone.

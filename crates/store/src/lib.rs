@@ -19,9 +19,11 @@ pub mod projection;
 pub mod read;
 pub mod replicas;
 pub mod report;
+mod role;
 pub mod settle;
 mod unit;
 
 pub use connect::{ConnectOptions, Store, WakeUp};
 pub use error::StoreError;
+pub use role::{LoginStanding, PreparedRole};
 pub use unit::{FirstEvent, Loaded, Unit};

@@ -1,11 +1,14 @@
 //! Developer commands, run as `cargo xtask COMMAND`.
 
+mod audit;
 mod fuzz_api;
 mod generate;
 mod lint;
+mod nix;
 mod setup;
 mod shell;
 mod test;
+mod tool;
 
 use std::{
     ffi::OsString,
@@ -56,12 +59,20 @@ enum Action {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Check licences, sources, duplicates and published advisories of all dependencies
+    Audit {
+        /// Go on without the advisories if their database cannot be fetched
+        #[arg(long)]
+        if_reachable: bool,
+    },
     /// Write the checked-in files that follow from the code: .sqlx and docs/openapi.json
     Generate {
         /// Write nothing; fail if a file would change
         #[arg(long)]
         check: bool,
     },
+    /// Check the flake: format, unused code, lock, and that its outputs evaluate
+    Nix,
     /// Check the rules of the house that no compiler knows
     Lint,
     /// Describe the queries against the database of a scratch server
@@ -107,7 +118,9 @@ fn dispatch(action: Action) -> anyhow::Result<()> {
         Action::Test { arguments } => test::test(&arguments),
         Action::Bench { subject, arguments } => bench(subject, &arguments),
         Action::FuzzApi { arguments } => fuzz_api::fuzz_api(&arguments),
+        Action::Audit { if_reachable } => audit::audit(if_reachable),
         Action::Generate { check } => generate::generate(check),
+        Action::Nix => nix::nix(),
         Action::Lint => lint::lint(),
         Action::DescribeQueries { output } => generate::describe_queries(&output),
     }

@@ -12,8 +12,11 @@ use crate::shell::{has_program, output_of, run, say};
 /// What proves that a Debian package is there.
 enum Proof {
     Program(&'static str),
-    File(&'static str),
     PostgresServer,
+    /// nginx with its stream module, as Debian has it or built in.
+    NginxStream,
+    /// The certificates that TLS clients trust, where OpenSSL and rustls look for them.
+    Certificates,
 }
 
 /// Debian packages by what they bring. A program that is there is enough, whoever installed it.
@@ -35,23 +38,29 @@ const NEEDED: [(Proof, &str); 21] = [
     (Proof::Program("mount"), "mount"),
     (Proof::Program("haproxy"), "haproxy"),
     (Proof::Program("nginx"), "nginx"),
-    (Proof::File("/usr/lib/nginx/modules/ngx_stream_module.so"), "libnginx-mod-stream"),
+    (Proof::NginxStream, "libnginx-mod-stream"),
     (Proof::Program("openssl"), "openssl"),
     (Proof::Program("curl"), "curl"),
-    (Proof::File("/etc/ssl/certs/ca-certificates.crt"), "ca-certificates"),
+    (Proof::Certificates, "ca-certificates"),
 ];
 
 /// Packages that bring services, which only tests and benchmarks need as programs.
 const WITH_SERVICES: [&str; 2] = ["haproxy", "nginx"];
 
+const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 const CREATE_CLUSTER: &str = "/etc/postgresql-common/createcluster.conf";
 
 impl Proof {
     fn holds(&self) -> bool {
         match self {
             Self::Program(name) => has_program(name),
-            Self::File(path) => Path::new(path).exists(),
             Self::PostgresServer => has_program("postgres") || packaged_postgres(),
+            Self::NginxStream => Path::new(NGINX_STREAM).exists() || stream_is_built_in(),
+            Self::Certificates => {
+                std::env::var_os("SSL_CERT_FILE").is_some_and(|path| Path::new(&path).exists())
+                    || Path::new(CERTIFICATES).exists()
+            }
         }
     }
 }
@@ -79,6 +88,14 @@ pub fn setup() -> anyhow::Result<()> {
         bail!("installed, and yet missing: {still:?}; look at the output of apt-get above");
     }
     Ok(())
+}
+
+/// Installs Debian packages that only one command needs. Needs root.
+pub fn install_packages(packages: &[&str]) -> anyhow::Result<()> {
+    if !Path::new("/etc/debian_version").exists() || !is_root()? {
+        bail!("these Debian packages are missing: {}; install them", packages.join(" "));
+    }
+    install(&packages.iter().copied().collect())
 }
 
 fn missing() -> BTreeSet<&'static str> {
@@ -124,6 +141,13 @@ fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive");
     command
+}
+
+/// `nginx -V` prints how it was built, on stderr.
+fn stream_is_built_in() -> bool {
+    let Ok(output) = Command::new("nginx").arg("-V").output() else { return false };
+    let built = String::from_utf8_lossy(&output.stderr);
+    built.split_whitespace().any(|option| option == "--with-stream")
 }
 
 fn packaged_postgres() -> bool {

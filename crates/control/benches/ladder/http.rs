@@ -32,7 +32,7 @@ impl Target {
         std::fs::write(&file, text).expect("configuration");
         let token_file = folder.join("admin.token");
         let initialised = Command::new(env!("CARGO_BIN_EXE_sextant-control"))
-            .args(["init", "--owner-url", url, "--config"])
+            .args(["init", "--allow-owner-login", "--owner-url", url, "--config"])
             .arg(&file)
             .arg("--admin-token-file")
             .arg(&token_file)

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use sextant_api::client::PageQuery;
-use sextant_control::init;
+use sextant_control::init::{self, OwnerLogin};
 
 use crate::Platform;
 
@@ -16,6 +16,23 @@ async fn preparing_twice_changes_nothing() {
     init::init(&platform.config, &platform.database.url, &token_file).await.expect("again");
     assert_eq!(std::fs::read_to_string(&token_file).expect("token"), before);
     assert_eq!(platform.ca().fingerprint(), ca);
+}
+
+#[tokio::test]
+async fn a_daemon_that_logs_in_as_the_owner_is_refused_unless_told() {
+    let platform = Platform::new().await;
+    let mut config = platform.config.clone();
+    config.database.url = Some(platform.database.url.clone());
+    let (owner, file) = (&platform.database.url, platform.path().join("admin.token"));
+    let error = init::init(&config, owner, &file).await.expect_err("a superuser logs in");
+    assert!(error.to_string().contains("--allow-owner-login"), "{error}");
+    let done = init::init_with(&config, owner, &file, OwnerLogin::Allowed).await.expect("told");
+    assert!(done.iter().any(|line| line.starts_with("warning:")), "{done:?}");
+
+    let nobody = platform.database.url_as("nobody_of_that_name");
+    config.database.url = Some(nobody);
+    let error = init::init(&config, owner, &file).await.expect_err("no such role");
+    assert!(error.to_string().contains("CREATE ROLE nobody_of_that_name LOGIN"), "{error}");
 }
 
 #[tokio::test]

@@ -58,20 +58,103 @@ fn a_check_that_could_not_be_made_says_nothing_of_the_backend() {
     let target = "[::1]:1".parse().expect("address");
     let backend = Arc::new(Backend::new(target));
     let check = Check { target, proxy_header: false };
-    checks.take(Watch::Begin { check, backend: backend.clone() });
+    checks.take(Watch::Begin { check, backend: backend.clone(), owner: owner("a") });
     let key = (check, target);
-    let finding = |errno: Errno| Finding::from(&io::Error::from(errno));
+    let finding = |errno: Errno| check.finding(&io::Error::from(errno));
     checks.judge(key, &Finding::Answers);
-    for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::ADDRNOTAVAIL] {
+    for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS] {
         checks.schedule.remove(&key);
         checks.judge(key, &finding(errno));
         assert_eq!(backend.health(), Health::Up, "{errno}");
         assert!(checks.schedule.next().is_some(), "it is checked again");
     }
-    for errno in [Errno::CONNREFUSED, Errno::NETUNREACH] {
+    for errno in [Errno::CONNREFUSED, Errno::ADDRNOTAVAIL] {
         checks.judge(key, &finding(errno));
     }
     assert_eq!(backend.health(), Health::Down);
+    let why = Finding::Fails("no local address or port towards [::1]:1".into());
+    assert_eq!(finding(Errno::ADDRNOTAVAIL), why);
+}
+
+fn owner(name: &str) -> Owner {
+    Owner::Route(RouteKey(name.into()))
+}
+
+#[test]
+fn an_owner_who_takes_all_it_can_leaves_places_to_others() {
+    let mut turns = Turns::new(8);
+    for number in 0..100 {
+        turns.wait("hog", number);
+    }
+    let mut begun = 0;
+    while turns.begin().is_some() {
+        begun += 1;
+    }
+    assert_eq!(begun, 4, "half of the places");
+    turns.wait("other", 1);
+    assert_eq!(turns.begin(), Some(("other", 1)), "before everything that waits");
+    turns.wait("other", 2);
+    assert_eq!(turns.begin(), Some(("other", 2)));
+    assert_eq!(turns.begin(), None);
+    turns.end(&"hog");
+    turns.end(&"hog");
+    turns.wait("other", 3);
+    let next: Vec<_> = std::iter::from_fn(|| turns.begin()).map(|(owner, _)| owner).collect();
+    assert_eq!(next, ["hog", "other"], "one after the other");
+}
+
+#[test]
+fn nobody_who_waits_is_passed_over_for_ever() {
+    let mut turns = Turns::new(2);
+    for owner in ["a", "b", "c", "d"] {
+        for number in 0..3 {
+            turns.wait(owner, number);
+        }
+    }
+    let mut order = Vec::new();
+    while let Some((owner, _)) = turns.begin() {
+        order.push(owner);
+        turns.end(&owner);
+    }
+    assert_eq!(order.join(""), "abcdabcdabcd");
+}
+
+#[tokio::test]
+async fn backends_that_do_not_answer_delay_no_check_of_another_owner() {
+    let listener = TcpListener::bind("[::1]:0").await.expect("bound");
+    let target = listener.local_addr().expect("address");
+    let (silent, _queue, _silent_listener) = full_listener().await;
+    let settings = config::Health { timeout: Duration::from_secs(60), ..settings() };
+    let stop = CancellationToken::new();
+    let watches = start(settings, stop.clone());
+    let silent_ones = (1..=2 * CONCURRENT).map(|number| {
+        let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(number).expect("port")));
+        let check = Check { target: silent, proxy_header: false };
+        Watch::Begin { check, backend: Arc::new(Backend::new(address)), owner: owner("silent") }
+    });
+    watches.send(silent_ones.collect()).expect("taken");
+    let backend = Arc::new(Backend::new(target));
+    let check = Check { target, proxy_header: false };
+    let begin = Watch::Begin { check, backend: backend.clone(), owner: owner("good") };
+    watches.send(vec![begin]).expect("taken");
+    becomes(&backend, Health::Up).await;
+    drop(listener);
+    becomes(&backend, Health::Down).await;
+    stop.cancel();
+}
+
+/// A listener that takes no further connection and refuses none: its queue is full.
+async fn full_listener() -> (SocketAddr, Vec<TcpStream>, TcpListener) {
+    let socket = tokio::net::TcpSocket::new_v6().expect("socket");
+    socket.bind("[::1]:0".parse().expect("address")).expect("bound");
+    let listener = socket.listen(0).expect("listening");
+    let address = listener.local_addr().expect("address");
+    let mut streams = Vec::new();
+    let patience = Duration::from_millis(300);
+    while let Ok(Ok(stream)) = tokio::time::timeout(patience, TcpStream::connect(address)).await {
+        streams.push(stream);
+    }
+    (address, streams, listener)
 }
 
 #[test]
@@ -79,6 +162,7 @@ fn a_header_is_sent_only_to_the_port_that_expects_one() {
     let address = "[fd00::1]:8443".parse().expect("address");
     let check = |health_source, proxy_protocol| {
         let route = ServedRoute {
+            environment_id: None,
             key: RouteKey("web".into()),
             listen: "[::]:443".parse().expect("address"),
             matching: Matching::Whole,
@@ -105,13 +189,14 @@ async fn a_backend_that_expects_a_header_gets_one_that_forwards_nobody() {
     let listener = TcpListener::bind("[::1]:0").await.expect("bound");
     let target = listener.local_addr().expect("address");
     let check = Check { target, proxy_header: true };
-    let (found, accepted) =
-        tokio::join!(check.make(Duration::from_secs(10)), async { listener.accept().await });
-    assert_eq!(found, Finding::Answers);
+    let checking = tokio::spawn(check.make(Duration::from_secs(10)));
     let mut header = [0; 16];
-    let (mut stream, _) = accepted.expect("accepted");
+    let (mut stream, _) = listener.accept().await.expect("accepted");
     stream.read_exact(&mut header).await.expect("header");
     assert_eq!(header, proxy_protocol::encode_local().as_bytes());
+    assert_eq!(stream.read(&mut header).await.expect("no reset"), 0);
+    drop(stream);
+    assert_eq!(checking.await.expect("checked"), Finding::Answers);
 }
 
 async fn becomes(backend: &Backend, health: Health) {
@@ -130,7 +215,7 @@ async fn a_backend_that_goes_away_and_comes_back_is_noticed() {
     let watches = start(settings(), stop.clone());
     let backend = Arc::new(Backend::new("[::1]:1".parse().expect("address")));
     let check = Check { target, proxy_header: false };
-    let begin = Watch::Begin { check, backend: backend.clone() };
+    let begin = Watch::Begin { check, backend: backend.clone(), owner: owner("a") };
     watches.send(vec![begin]).expect("taken");
     becomes(&backend, Health::Up).await;
     drop(listener);

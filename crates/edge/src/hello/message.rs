@@ -83,6 +83,7 @@ pub(super) struct Message {
     seen: u64,
     ech_offered: bool,
     server_name: Option<ServerName>,
+    address_for_name: bool,
     raw_name: [u8; MAX_RAW_NAME as usize],
     raw_name_length: u8,
 }
@@ -100,6 +101,7 @@ impl Default for Message {
             seen: 0,
             ech_offered: false,
             server_name: None,
+            address_for_name: false,
             raw_name: [0; MAX_RAW_NAME as usize],
             raw_name_length: 0,
         }
@@ -123,6 +125,10 @@ impl Message {
 
     pub fn take_server_name(&mut self) -> Option<ServerName> {
         self.server_name.take()
+    }
+
+    pub fn address_for_name(&self) -> bool {
+        self.address_for_name
     }
 
     pub fn ech_offered(&self) -> bool {
@@ -203,7 +209,11 @@ impl Message {
             Field::NameLength => self.begin_name(),
             Field::Name => {
                 let raw = &self.raw_name[..usize::from(self.raw_name_length)];
-                self.server_name = Some(ServerName::normalise(raw)?);
+                match ServerName::normalise(raw) {
+                    Ok(name) => self.server_name = Some(name),
+                    Err(InvalidName::Address(_)) => self.address_for_name = true,
+                    Err(why) => return Err(why.into()),
+                }
                 return self.next_extension();
             }
             field => Err(Rejected::Malformed(field.part())),

@@ -164,8 +164,7 @@ fn bad_hellos_are_refused_with_their_reason() {
         ),
         ("empty name", HelloBuilder::for_name(""), InvalidName::Empty.into()),
         ("NUL", HelloBuilder::for_name("foo.example.com\0.evil.net"), InvalidName::Nul.into()),
-        ("IPv4", HelloBuilder::for_name("192.0.2.1"), InvalidName::IpLiteral.into()),
-        ("IPv6", HelloBuilder::for_name("2001:db8::1"), InvalidName::IpLiteral.into()),
+        ("number", HelloBuilder::for_name("192.0.2"), InvalidName::Number.into()),
         ("254 bytes", HelloBuilder::for_name(&long_name[..254]), InvalidName::TooLong.into()),
         ("255 bytes", HelloBuilder::for_name(&long_name), InvalidName::TooLong.into()),
         (
@@ -327,4 +326,15 @@ proptest! {
         let framed = [&[22, 3, 1, 2, 88][..], &bytes].concat();
         prop_assert_eq!(verdict(&framed), verdict_in_pieces(&framed, &[7, 1]));
     }
+}
+
+#[test]
+fn an_address_for_a_name_is_no_name() {
+    for address in ["192.0.2.1", "192.0.2.1.", "2001:db8::1", "[2001:db8::1]", "::ffff:192.0.2.1"] {
+        let wire = HelloBuilder::for_name(address).build();
+        let Some(Ok(hello)) = verdict(&wire) else { panic!("{address} was refused") };
+        assert_eq!((hello.server_name, hello.address_for_name), (None, true), "{address}");
+    }
+    let Some(Ok(hello)) = verdict(&foo().build()) else { panic!("refused") };
+    assert!(!hello.address_for_name);
 }

@@ -1,5 +1,7 @@
 //! The head of a request, byte by byte (RFC 9112 sections 2 to 5).
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use super::{Part, Refused, RequestHost};
 use crate::hello::{InvalidName, ServerName};
 
@@ -44,6 +46,13 @@ enum State {
     End,
 }
 
+/// A host that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Host {
+    Name(ServerName),
+    Address(IpAddr),
+}
+
 /// How far the head has been read, and what it said.
 #[derive(Debug)]
 pub(super) struct Head {
@@ -57,9 +66,9 @@ pub(super) struct Head {
     /// Whether white space has come after the first byte of the host.
     gap: bool,
     host_seen: bool,
-    host: Option<ServerName>,
+    host: Option<Host>,
     /// The host of the request line, if it has one.
-    target: Option<ServerName>,
+    target: Option<Host>,
     captured: [u8; MAX_AUTHORITY],
     captured_length: usize,
 }
@@ -104,7 +113,9 @@ impl Head {
     fn end(&mut self) -> Result<RequestHost, Refused> {
         match (self.host.take(), self.target.take()) {
             (host, target) if target.is_none() || target == host => {
-                Ok(RequestHost { host, size: self.size })
+                let address_for_name = matches!(host, Some(Host::Address(_)));
+                let host = host.and_then(Host::name);
+                Ok(RequestHost { host, address_for_name, size: self.size })
             }
             _ => Err(Refused::HostMismatch),
         }
@@ -258,21 +269,52 @@ fn version(length: u8, byte: u8) -> Result<State, Refused> {
     Ok(State::Version(length + 1))
 }
 
-/// The name in `host` or `host:port` (RFC 3986 section 3.2, without user and password).
-fn host_of(authority: &[u8]) -> Result<ServerName, Refused> {
-    let mut parts = authority.splitn(2, |byte| *byte == b':');
-    let host = parts.next().unwrap_or_default();
-    let port = parts.next().unwrap_or_default();
-    if host.starts_with(b"[") || port.contains(&b':') {
-        return Err(InvalidName::IpLiteral.into());
+impl Host {
+    fn name(self) -> Option<ServerName> {
+        match self {
+            Self::Name(name) => Some(name),
+            Self::Address(_) => None,
+        }
     }
-    let name = ServerName::normalise(host)?;
-    let is_port = |text: &str| text.is_empty() || text.parse::<u16>().is_ok();
-    // `parse` takes a sign, too.
-    if !port.iter().all(u8::is_ascii_digit) || !str::from_utf8(port).is_ok_and(is_port) {
-        return Err(Refused::InvalidPort);
+}
+
+/// The host in `host` or `host:port` (RFC 3986 section 3.2, without user and password).
+fn host_of(authority: &[u8]) -> Result<Host, Refused> {
+    // Brackets are not always there, and then nothing can be a port.
+    if let Some(address) = ipv6(authority) {
+        return Ok(Host::Address(address));
     }
-    Ok(name)
+    let bracketed = authority.starts_with(b"[");
+    let end = if bracketed { authority.iter().position(|byte| *byte == b']') } else { None };
+    let (host, rest) = authority.split_at(end.map_or(0, |end| end + 1));
+    let (host, port) = if bracketed {
+        let inner = host.get(1..host.len().saturating_sub(1)).unwrap_or_default();
+        let address = ipv6(inner).ok_or(InvalidName::Character(b'['))?;
+        (Host::Address(address), rest)
+    } else {
+        let colon = rest.iter().position(|byte| *byte == b':').unwrap_or(rest.len());
+        let (name, port) = rest.split_at(colon);
+        let host = match ServerName::normalise(name) {
+            Ok(name) => Host::Name(name),
+            Err(InvalidName::Address(address)) => Host::Address(address),
+            Err(why) => return Err(why.into()),
+        };
+        (host, port)
+    };
+    let is_port = |port: &[u8]| {
+        // `parse` takes a sign, too.
+        let digits = str::from_utf8(port).ok().filter(|text| !text.starts_with('+'));
+        digits.is_some_and(|text| text.is_empty() || text.parse::<u16>().is_ok())
+    };
+    match port {
+        [] => Ok(host),
+        [b':', port @ ..] if is_port(port) => Ok(host),
+        _ => Err(Refused::InvalidPort),
+    }
+}
+
+fn ipv6(text: &[u8]) -> Option<IpAddr> {
+    str::from_utf8(text).ok()?.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
 }
 
 fn expect(holds: bool, part: Part) -> Result<(), Refused> {

@@ -53,6 +53,28 @@ fn a_good_request_may_name_no_host() {
 }
 
 #[test]
+fn an_address_for_a_host_is_no_name() {
+    for value in ["192.0.2.1", "192.0.2.1:8080", "[2001:db8::1]", "[2001:db8::1]:80", "fe80::1"] {
+        let head = format!("GET / HTTP/1.1\r\nHost: {value}\r\n\r\n");
+        let mut parser = HostParser::new();
+        let Progress::Done(Ok(found)) = parser.feed(head.as_bytes()) else { panic!("{value}") };
+        assert_eq!((found.host, found.address_for_name), (None, true), "{value}");
+    }
+    for (head, want) in [
+        ("GET http://192.0.2.1:80/ HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n", Ok(String::new())),
+        ("GET http://[::1]/ HTTP/1.1\r\nHost: [0::1]:80\r\n\r\n", Ok(String::new())),
+        ("GET http://192.0.2.1/ HTTP/1.1\r\nHost: 192.0.2.2\r\n\r\n", Err(Refused::HostMismatch)),
+        ("GET http://192.0.2.1/ HTTP/1.1\r\nHost: a.example\r\n\r\n", Err(Refused::HostMismatch)),
+        ("GET http://a.example/ HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n", Err(Refused::HostMismatch)),
+        ("GET / HTTP/1.1\r\nHost: [::1]x\r\n\r\n", Err(Refused::InvalidPort)),
+        ("GET / HTTP/1.1\r\nHost: [::1]:x\r\n\r\n", Err(Refused::InvalidPort)),
+        ("GET / HTTP/1.1\r\nHost: 192.0.2.1:+1\r\n\r\n", Err(Refused::InvalidPort)),
+    ] {
+        assert_eq!(host(head), Some(want), "{head:?}");
+    }
+}
+
+#[test]
 fn requests_that_cannot_be_routed_say_why() {
     for (head, want) in [
         ("\x16", Refused::NotHttp),
@@ -84,11 +106,11 @@ fn requests_that_cannot_be_routed_say_why() {
 #[test]
 fn hosts_that_are_no_names_say_why() {
     for (value, want) in [
-        ("192.0.2.1", InvalidName::IpLiteral),
-        ("192.0.2.1:80", InvalidName::IpLiteral),
-        ("[2001:db8::1]:80", InvalidName::IpLiteral),
-        ("2001:db8::1", InvalidName::IpLiteral),
-        ("fe80::1", InvalidName::IpLiteral),
+        ("192.0.2", InvalidName::Number),
+        ("0x7f.1:80", InvalidName::Number),
+        ("[2001:db8::1", InvalidName::Character(b'[')),
+        ("[192.0.2.1]", InvalidName::Character(b'[')),
+        ("[fe80::1%25eth0]", InvalidName::Character(b'[')),
         ("a.example,b.example", InvalidName::Character(b',')),
         ("a.example b.example", InvalidName::Character(b' ')),
         ("user@a.example", InvalidName::Character(b'@')),

@@ -11,7 +11,7 @@ use sextant_model::routing::ServedRoute;
 
 use crate::{
     balance::Backend,
-    health::{Check, Watch},
+    health::{Check, Owner, Watch},
 };
 
 /// Where it is, and how it is checked.
@@ -40,7 +40,8 @@ impl Pool {
             let entry = backends.entry((address, check)).or_insert_with(|| {
                 let backend = Arc::new(Backend::new(address));
                 if let Some(check) = check {
-                    changes.push(Watch::Begin { check, backend: backend.clone() });
+                    let owner = Owner::of(route);
+                    changes.push(Watch::Begin { check, backend: backend.clone(), owner });
                 }
                 Entry { backend, uses: 0 }
             });

@@ -30,6 +30,8 @@ pub struct Change {
 pub struct Applied {
     /// Routes that are gone.
     pub removed: Vec<Arc<Route>>,
+    /// Whether a route that stays has lost a backend.
+    pub lost_backends: bool,
     /// Whether routes listen on other addresses than before.
     pub listens: bool,
     /// Records that were refused by it.
@@ -135,6 +137,10 @@ impl Routes {
         let current = self.served.get(&route.key).cloned();
         if current.as_ref().is_some_and(|current| *current.served() == route) {
             return;
+        }
+        if let Some(before) = current.as_ref().or(moved.as_ref()) {
+            let before = &before.served().backends;
+            applied.lost_backends |= before.iter().any(|one| !route.backends.contains(one));
         }
         let backends = self.pool.acquire(&route);
         let entry = Arc::new(match current.as_ref().or(moved.as_ref()) {

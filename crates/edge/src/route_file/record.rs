@@ -47,6 +47,7 @@ impl Record {
         let (listen, matching) = (listen?, matching?);
         Some(ServedRoute {
             key: key(name, listen, &matching),
+            environment_id: None,
             listen,
             matching,
             backends: backends?,

@@ -159,6 +159,16 @@ impl Connection {
         Token::Backend(key, self.attempts.saturating_sub(1))
     }
 
+    /// How it ends if what it was routed by has gone: its route, or its backend from the route.
+    pub fn removal(&self) -> Option<Outcome> {
+        let route = self.route.as_ref()?.route();
+        if route.is_removed() {
+            return Some(Outcome::RouteRemoved);
+        }
+        let backend = self.lease.as_ref()?.backend().address();
+        (!route.still_has(backend)).then_some(Outcome::BackendRemoved)
+    }
+
     /// What is said of it in the access log.
     pub fn record(&self, outcome: Outcome, now: Moment) -> AccessRecord {
         let route = self.route.as_ref().map(RouteLease::route);

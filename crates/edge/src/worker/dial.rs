@@ -9,7 +9,8 @@ use super::{
     socket::{self, Written},
 };
 use crate::{
-    balance::{choose, is_our_own_lack},
+    balance::choose,
+    connect_error::{ConnectError, Failure},
     outcome::Outcome,
     proxy_protocol::{self, Header},
     table::RouteLease,
@@ -86,9 +87,10 @@ pub fn resume(
             connection.stage = Stage::Dialling(dialling);
             Next::Stay
         }
-        Err(error) => {
-            note_failure(connection, context);
-            try_others(connection, key, context, dialling, failure(error))
+        Err(Failure::Process) => Next::End(Outcome::OutOfResources),
+        Err(Failure::Backend(why)) => {
+            note_failure(connection, context, why);
+            try_others(connection, key, context, dialling, why.into())
         }
     }
 }
@@ -100,8 +102,9 @@ pub fn time_out(
     context: &mut Context,
     dialling: Box<Dialling>,
 ) -> Next {
-    note_failure(connection, context);
-    try_others(connection, key, context, dialling, Outcome::ConnectTimeout)
+    let why = ConnectError::TimedOut;
+    note_failure(connection, context, why);
+    try_others(connection, key, context, dialling, why.into())
 }
 
 fn try_others(
@@ -145,10 +148,10 @@ fn try_backends(
                 context.wheel.set(key.index, context.now + context.settings.connect_timeout);
                 return Tries::Unanswered;
             }
-            Err(error) if is_our_own_lack(error) => return Tries::Failed(Outcome::OutOfResources),
-            Err(error) => {
-                last = failure(error);
-                note_failure(connection, context);
+            Err(Failure::Process) => return Tries::Failed(Outcome::OutOfResources),
+            Err(Failure::Backend(why)) => {
+                last = why.into();
+                note_failure(connection, context, why);
             }
         }
     }
@@ -178,13 +181,20 @@ fn connect(
     context: &mut Context,
     header: Option<&Header>,
     first: &[u8],
-) -> Result<Option<usize>, Errno> {
+) -> Result<Option<usize>, Failure> {
     let lease = connection.lease.as_ref().ok_or(Errno::DESTADDRREQ)?;
-    connection.backend = Some(socket::connect(lease.backend().address())?);
+    let address = lease.backend().address();
+    if context.published.load().table.listener(address).is_some()
+        && lease.backend().is_on_this_host(context.now)
+    {
+        return Err(Failure::Backend(ConnectError::Itself));
+    }
+    connection.backend = Some(socket::connect(address)?);
     let sent = send_first(connection, header, first, false)?;
     let token = connection.backend_token(key);
     if let Some(backend) = &mut connection.backend {
-        backend.register(&context.epoll, token, sent.is_none())?;
+        let registered = backend.register(&context.epoll, token, sent.is_none());
+        registered.map_err(|_| Failure::Process)?;
     }
     Ok(sent)
 }
@@ -196,14 +206,14 @@ fn send_first(
     header: Option<&Header>,
     first: &[u8],
     after_event: bool,
-) -> Result<Option<usize>, Errno> {
+) -> Result<Option<usize>, Failure> {
     let backend = connection.backend.as_mut().ok_or(Errno::NOTCONN)?;
     let header = header.map_or(&[][..], Header::as_bytes);
     let sent = if !header.is_empty() || !first.is_empty() {
         match backend.write_both(header, first) {
             Written::Bytes(sent) => Some(sent),
             Written::Later => None,
-            Written::Broken(error) => return Err(error),
+            Written::Broken(error) => return Err(error.into()),
         }
     } else if after_event {
         backend.error()?;
@@ -217,19 +227,24 @@ fn send_first(
     Ok(sent)
 }
 
-fn note_failure(connection: &Connection, context: &Context) {
+fn note_failure(connection: &Connection, context: &Context, why: ConnectError) {
     context.counters.connect_failures.add(1);
     let Some(lease) = &connection.lease else { return };
     if lease.failed(context.now, &context.settings.ejection) {
         context.counters.ejections.add(1);
         let backend = lease.backend().address();
-        tracing::warn!(%backend, "backend is ejected: connections to it fail in a row");
+        let reason = why.towards(backend);
+        tracing::warn!(%backend, reason, "backend is ejected: connections to it fail in a row");
     }
 }
 
-fn failure(error: Errno) -> Outcome {
-    match error {
-        Errno::TIMEDOUT => Outcome::ConnectTimeout,
-        _ => Outcome::ConnectRefused,
+impl From<ConnectError> for Outcome {
+    fn from(why: ConnectError) -> Self {
+        match why {
+            ConnectError::Refused => Self::ConnectRefused,
+            ConnectError::TimedOut => Self::ConnectTimeout,
+            ConnectError::Itself => Self::Loop,
+            other => Self::ConnectFailed(other),
+        }
     }
 }

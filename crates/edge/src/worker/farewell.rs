@@ -48,9 +48,12 @@ pub fn manner(kind: ListenerKind, outcome: Outcome) -> Manner {
         Outcome::Completed | Outcome::Probe | Outcome::ClientLeft | Outcome::TooSlow => Manner::Close,
         Outcome::ClientReset
         | Outcome::BackendReset
+        | Outcome::ClientGone
+        | Outcome::BackendGone
         | Outcome::IdleTimeout
         | Outcome::HalfCloseTimeout
         | Outcome::RouteRemoved
+        | Outcome::BackendRemoved
         | Outcome::Shutdown
         | Outcome::NoListener
         | Outcome::BadProxyHeader(_)
@@ -63,7 +66,11 @@ pub fn manner(kind: ListenerKind, outcome: Outcome) -> Manner {
             ListenerKind::Tls => Manner::Alert(UNRECOGNIZED_NAME),
             ListenerKind::Http => answer!("421 Misdirected Request"),
         },
-        Outcome::NoBackend | Outcome::ConnectRefused | Outcome::OutOfResources => match kind {
+        Outcome::NoBackend
+        | Outcome::ConnectRefused
+        | Outcome::ConnectFailed(_)
+        | Outcome::Loop
+        | Outcome::OutOfResources => match kind {
             ListenerKind::Raw => Manner::Reset,
             ListenerKind::Tls => Manner::Alert(INTERNAL_ERROR),
             ListenerKind::Http => answer!("503 Service Unavailable"),

@@ -121,9 +121,13 @@ fn route(
         Verdict::Whole => None,
         Verdict::Hello(hello) => {
             context.counters.count_hello(hello.size, hello.ech_offered);
+            context.counters.count_address_for_name(hello.address_for_name);
             hello.server_name
         }
-        Verdict::Request(host) => host,
+        Verdict::Request(request) => {
+            context.counters.count_address_for_name(request.address_for_name);
+            request.host
+        }
         Verdict::Refused(outcome) => return Next::End(outcome),
     };
     connection.name = name;

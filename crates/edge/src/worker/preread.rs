@@ -3,8 +3,8 @@
 use sextant_model::routing::table::ListenerKind;
 
 use crate::{
-    hello::{ClientHello, HelloParser, Progress, ServerName},
-    http_host::HostParser,
+    hello::{ClientHello, HelloParser, Progress},
+    http_host::{HostParser, RequestHost},
     outcome::Outcome,
     proxy_protocol::{Addresses, Decoder},
 };
@@ -49,7 +49,7 @@ pub enum Verdict {
     /// What its ClientHello says. Without a name only a sole route may have it.
     Hello(ClientHello),
     /// What its request says, in the same way.
-    Request(Option<ServerName>),
+    Request(RequestHost),
     /// It is not routed.
     Refused(Outcome),
 }
@@ -110,7 +110,7 @@ impl Preread {
             },
             Sniffer::Host(parser) => match parser.feed(new) {
                 Progress::NeedMore => None,
-                Progress::Done(Ok(request)) => Some(Verdict::Request(request.host)),
+                Progress::Done(Ok(request)) => Some(Verdict::Request(request)),
                 Progress::Done(Err(why)) => Some(Verdict::Refused(Outcome::BadRequest(why))),
             },
         }
@@ -146,8 +146,8 @@ mod tests {
             let addresses = one.addresses.or(two.addresses).expect("addresses");
             assert_eq!(addresses.source, address(1));
             let verdict = one.verdict.or(two.verdict);
-            let Some(Verdict::Request(Some(host))) = verdict else { panic!("{verdict:?}") };
-            assert_eq!(host.as_str(), "foo.example");
+            let Some(Verdict::Request(request)) = verdict else { panic!("{verdict:?}") };
+            assert_eq!(request.host.expect("host").as_str(), "foo.example");
         }
     }
 

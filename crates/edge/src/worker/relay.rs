@@ -6,7 +6,7 @@ use super::{
     connection::{Connection, Context, Next, Stage},
     flow::{Flow, Held, Step},
     slab::{Key, Token},
-    socket::{Read, Socket, Written},
+    socket::{Loss, Read, Socket, Written},
 };
 use crate::{outcome::Outcome, proxy_protocol::Header};
 
@@ -90,13 +90,24 @@ pub fn resume(connection: &mut Connection, key: Key, context: &mut Context) -> N
     if !(up.is_over() && down.is_over()) {
         return Next::Stay;
     }
-    Next::End(if client.broken {
-        Outcome::ClientReset
-    } else if backend.as_ref().is_some_and(|backend| backend.broken) {
-        Outcome::BackendReset
-    } else {
-        Outcome::Completed
-    })
+    let backend = backend.as_ref().and_then(Socket::broken);
+    let lost = client.broken().map(client_lost).or(backend.map(backend_lost));
+    Next::End(lost.unwrap_or(Outcome::Completed))
+}
+
+/// How a connection ends whose client is lost.
+pub fn client_lost(loss: Loss) -> Outcome {
+    match loss {
+        Loss::Reset => Outcome::ClientReset,
+        Loss::Gone => Outcome::ClientGone,
+    }
+}
+
+fn backend_lost(loss: Loss) -> Outcome {
+    match loss {
+        Loss::Reset => Outcome::BackendReset,
+        Loss::Gone => Outcome::BackendGone,
+    }
 }
 
 /// How much one direction may read in a round in which `ready` events came: who waits for an answer
@@ -116,8 +127,10 @@ fn advance(
     let Connection { client, backend, up, down, queued, .. } = connection;
     let backend = backend.as_mut().ok_or(Outcome::NoBackend)?;
     let (flow, other, source, sink, sink_token, lost) = match direction {
-        Direction::Up => (up, &*down, client, backend, backend_token, Outcome::ClientReset),
-        Direction::Down => (down, &*up, backend, client, Token::Client(key), Outcome::BackendReset),
+        Direction::Up => {
+            (up, &*down, client, backend, backend_token, client_lost as fn(Loss) -> Outcome)
+        }
+        Direction::Down => (down, &*up, backend, client, Token::Client(key), backend_lost as _),
     };
     let before = flow.moved;
     let turn = take_turn(flow, source, sink, context);
@@ -140,7 +153,7 @@ fn advance(
         }
         Turn::Gather => context.come_back(key, queued),
         // A write has had the error that is behind this end.
-        Turn::End if source.broken => flow.lose(),
+        Turn::End if source.broken().is_some() => flow.lose(),
         Turn::End => {
             flow.deliver();
             // If the other direction is over too, closing says the same.
@@ -151,11 +164,10 @@ fn advance(
                 context.wheel.set(key.index, context.now + LASTING);
             }
         }
-        Turn::SourceBroken => return Err(lost),
+        Turn::SourceBroken => return Err(lost(source.loss())),
         Turn::SinkBroken => {
             // What it said before it broke is still passed on; reading ends with its error.
             flow.lose();
-            sink.broken = true;
             sink.readable = true;
             if !other.is_over() {
                 context.round.hungry = true;
@@ -309,7 +321,11 @@ fn write_held(flow: &mut Flow, sink: &mut Socket, context: &mut Context) -> Opti
 pub fn on_deadline(connection: &mut Connection, key: Key, context: &mut Context) -> Next {
     let now = context.now;
     if connection.cut_at.is_some_and(|cut_at| cut_at <= now) {
-        return Next::End(Outcome::RouteRemoved);
+        match connection.removal() {
+            Some(outcome) => return Next::End(outcome),
+            // The backend is back.
+            None => connection.cut_at = None,
+        }
     }
     if let Stage::Relaying { settled: settled @ false } = &mut connection.stage {
         *settled = true;

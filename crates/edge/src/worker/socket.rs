@@ -35,15 +35,38 @@ pub struct Socket {
     pub writable: bool,
     /// The peer has ended its direction; what it sent before may still have to be read.
     ended: bool,
-    /// Short reads no longer mean that nothing is left: urgent data, or an error, may come between.
+    /// Short reads no longer mean that nothing is left: a read ends at urgent data, which is data like
+    /// any other here (RFC 6093 section 4), and at an error.
     interrupted: bool,
-    /// The peer reset the connection, or is gone.
-    pub broken: bool,
+    /// How the connection with the peer broke, if it did.
+    broken: Option<Loss>,
     registered: bool,
     watched_for_writing: bool,
     /// Nagle's algorithm is off.
     prompt: bool,
     written_once: bool,
+}
+
+/// How the connection with a peer broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The peer said so.
+    Reset,
+    /// It said nothing: the kernel gave up, for want of an answer or of a way.
+    Gone,
+}
+
+impl From<Errno> for Loss {
+    fn from(error: Errno) -> Self {
+        match error {
+            Errno::TIMEDOUT
+            | Errno::HOSTUNREACH
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::NETDOWN => Self::Gone,
+            _ => Self::Reset,
+        }
+    }
 }
 
 /// What a read gave.
@@ -88,7 +111,7 @@ impl Socket {
             writable: true,
             ended: false,
             interrupted: false,
-            broken: false,
+            broken: None,
             registered: false,
             watched_for_writing: false,
             prompt,
@@ -133,8 +156,8 @@ impl Socket {
         self.interrupted |= flags.intersects(EventFlags::PRI | EventFlags::ERR);
     }
 
-    /// Whether bytes can be moved past this type: a splice stops at urgent data, and a read
-    /// does not.
+    /// Whether bytes can be moved past this type: a splice never gets over urgent data, and the
+    /// second of two reads does.
     pub fn can_splice(&self) -> bool {
         !self.interrupted
     }
@@ -174,7 +197,7 @@ impl Socket {
             return Read::Later;
         }
         self.readable = false;
-        self.broken = true;
+        self.broken.get_or_insert(error.into());
         Read::Broken
     }
 
@@ -229,6 +252,8 @@ impl Socket {
             }
             Err(error) => {
                 self.writable = false;
+                // The kernel says it once; whoever reads next sees an end.
+                self.broken.get_or_insert(error.into());
                 Written::Broken(error)
             }
         }
@@ -261,6 +286,16 @@ impl Socket {
         let _ = sockopt::set_socket_linger(&self.fd, Some(Duration::ZERO));
     }
 
+    /// How the connection with the peer broke, as far as reads and writes have shown.
+    pub fn broken(&self) -> Option<Loss> {
+        self.broken
+    }
+
+    /// The same of a connection that an event says has broken.
+    pub fn loss(&self) -> Loss {
+        self.broken.unwrap_or_else(|| self.error().err().unwrap_or(Errno::CONNRESET).into())
+    }
+
     /// Why connecting failed, if it did.
     pub fn error(&self) -> Result<()> {
         sockopt::socket_error(&self.fd)?
@@ -291,6 +326,7 @@ pub fn connect(address: SocketAddr) -> Result<Socket> {
         if address.is_ipv6() { net::AddressFamily::INET6 } else { net::AddressFamily::INET };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let fd = net::socket_with(family, net::SocketType::STREAM, flags, Some(net::ipproto::TCP))?;
+    sockopt::set_socket_oobinline(&fd, true)?;
     match net::connect(&fd, &address) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(Socket::connecting(fd)),
         Err(error) => Err(error),
@@ -301,6 +337,7 @@ pub fn connect(address: SocketAddr) -> Result<Socket> {
 pub fn prepare_listener(listener: &OwnedFd, user_timeout: Duration) -> Result<()> {
     ioctl_fionbio(listener, true)?;
     sockopt::set_tcp_nodelay(listener, true)?;
+    sockopt::set_socket_oobinline(listener, true)?;
     set_lasting_options(listener, user_timeout)
 }
 

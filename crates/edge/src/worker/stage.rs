@@ -18,7 +18,9 @@ pub fn on_client(
 ) -> Next {
     match std::mem::replace(&mut connection.stage, Stage::Fresh) {
         Stage::Preread(waiting) => intake::resume(connection, key, context, waiting),
-        Stage::Dialling(_) if flags.contains(EventFlags::ERR) => Next::End(Outcome::ClientReset),
+        Stage::Dialling(_) if flags.contains(EventFlags::ERR) => {
+            Next::End(relay::client_lost(connection.client.loss()))
+        }
         stage @ Stage::Relaying { .. } => {
             connection.stage = stage;
             relay::resume(connection, key, context)

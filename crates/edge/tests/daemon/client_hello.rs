@@ -187,7 +187,11 @@ fn every_shape_of_hello_goes_where_it_should() {
         ("two labels below the star", named("a.b.bar.example.com"), AtOnce, UNKNOWN_NAME),
         ("no label before the star's", named("bar.example.com"), AtOnce, UNKNOWN_NAME),
         ("no name", HelloBuilder::new().build(), AtOnce, "no_name/, alert 112"),
-        ("an address for a name", named("192.0.2.1"), AtOnce, INVALID_NAME),
+        ("an address for a name", named("192.0.2.1"), AtOnce, "no_name/, alert 112"),
+        ("a number at the end", named("192.0.2"), AtOnce, INVALID_NAME),
+        ("an underscore", named("a_b.bar.example.com"), AtOnce, "bar"),
+        ("a hyphen at the end", named("foo-.bar.example.com"), AtOnce, "bar"),
+        ("a hyphen at the start", named("-foo.bar.example.com"), AtOnce, "bar"),
         ("HTTP", http, AtOnce, "bad_hello/not_tls"),
     ];
     for (shape, bytes, sent, want) in rows {

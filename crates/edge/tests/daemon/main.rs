@@ -6,6 +6,7 @@ mod command_line;
 mod explain;
 mod health;
 mod metrics;
+mod no_source_address;
 mod proxy_header;
 mod reload;
 mod restart;

@@ -77,6 +77,8 @@ impl Drop for TestDatabase {
             let statements = [
                 &*format!("DROP DATABASE IF EXISTS {quoted} WITH (FORCE)"),
                 &*format!("DROP ROLE IF EXISTS {quoted}"),
+                // The one that migrating makes for a database of this name.
+                &*format!("DROP ROLE IF EXISTS sextant_app_{}", self.name),
             ];
             let _ = psql(&administration(&self.socket_directory), &statements);
         }

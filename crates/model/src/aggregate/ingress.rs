@@ -29,7 +29,7 @@ pub enum IngressRefusal {
     HostnameTooBroad(HostPattern),
     /// It is the platform's own.
     #[error(
-        "hostname \"{0}\" is reserved for the platform; use a name below it, or ask an operator of the platform"
+        "hostname \"{0}\" is reserved for the platform; use another name below its domain, or ask an operator of the platform"
     )]
     HostnameReserved(HostPattern),
     /// No room for another one.

@@ -265,6 +265,7 @@ impl Routing {
         let route = self.routes.get(&route_id)?;
         Some(ServedRoute {
             key: RouteKey(route_id.to_string().into()),
+            environment_id: Some(route.environment_id),
             listen: SocketAddr::new(address, route.listen_port),
             matching: route.matching()?,
             backends: self.backends(route),

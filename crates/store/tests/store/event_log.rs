@@ -8,7 +8,7 @@ use std::{
 };
 
 use sextant_model::{
-    EventBody, IpStackMode, Topology,
+    AggregateKind, EventBody, IpStackMode, Topology,
     aggregate::NetworkState,
     event::{NetworkCreated, NetworkDeleted, NetworkRenamed},
 };
@@ -210,4 +210,57 @@ async fn first_events_of_many_commands_share_one_commit_and_keep_their_order() {
     }
     let again = store.append_first(&batch[..1]).await.expect_err("it exists now");
     assert!(matches!(again, StoreError::VersionConflict), "{again}");
+}
+
+#[tokio::test]
+async fn the_schema_knows_every_event_and_every_kind_of_aggregate() {
+    let fixture = Fixture::new().await;
+    let owner = fixture.raw(&fixture.database.url);
+    let column = async |query: &'static str| -> BTreeSet<String> {
+        let rows: Vec<String> = sqlx::query_scalar(query).fetch_all(&owner).await.expect("rows");
+        rows.into_iter().collect()
+    };
+    let known = column("SELECT event_type FROM event_types").await;
+    let types = EventBody::TYPES.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
+    assert!(types.is_subset(&known), "a migration must add {:?}", types.difference(&known));
+    let known = column("SELECT aggregate_type FROM aggregate_types").await;
+    let kinds = AggregateKind::ALL.iter().map(|kind| kind.as_str().to_owned());
+    let kinds = kinds.collect::<BTreeSet<_>>();
+    assert!(kinds.is_subset(&known), "a migration must add {:?}", kinds.difference(&known));
+    fixture.store.ping().await.expect("prepared for this version");
+}
+
+#[tokio::test]
+async fn the_log_takes_no_event_that_its_schema_does_not_know() {
+    let fixture = Fixture::new().await;
+    let app = fixture.raw(&fixture.database.app_url);
+    for statement in [
+        "SELECT append_events('network', gen_random_uuid(), 0, gen_random_uuid(),
+                              '{comet-landed}', ARRAY['{}'::jsonb])",
+        "SELECT append_events('network', gen_random_uuid(), 0, gen_random_uuid(),
+                              '{network-deleted,comet-landed}', ARRAY['{}'::jsonb, '{}'])",
+        "SELECT append_events('comet', gen_random_uuid(), 0, gen_random_uuid(),
+                              '{network-deleted}', ARRAY['{}'::jsonb])",
+        "SELECT append_first_events('{network}', ARRAY[gen_random_uuid()],
+                                    ARRAY[gen_random_uuid()], '{comet-landed}', ARRAY['{}'::jsonb])",
+        "SELECT append_first_events('{network,comet}', ARRAY[gen_random_uuid(), gen_random_uuid()],
+                                    ARRAY[gen_random_uuid(), gen_random_uuid()],
+                                    '{network-deleted,network-deleted}', ARRAY['{}'::jsonb, '{}'])",
+    ] {
+        let error = sqlx::raw_sql(statement).execute(&app).await.expect_err(statement);
+        let error = StoreError::from(error);
+        assert!(matches!(error, StoreError::EventTypeUnknown(_)), "{error:?}");
+        assert!(error.to_string().contains("comet") && error.to_string().contains("init"));
+    }
+    assert_eq!(fixture.store.settle().await.expect("settled"), 0);
+}
+
+#[tokio::test]
+async fn a_replica_that_is_newer_than_the_schema_is_not_ready() {
+    let fixture = Fixture::new().await;
+    let owner = fixture.raw(&fixture.database.url);
+    let older = "DELETE FROM event_types WHERE event_type = 'route-moved'";
+    sqlx::raw_sql(older).execute(&owner).await.expect("an older schema");
+    let error = fixture.store.ping().await.expect_err("too old");
+    assert!(error.is_transient() && error.to_string().contains("\"route-moved\""), "{error}");
 }

@@ -5,6 +5,7 @@ mod claims;
 mod event_log;
 mod ingress;
 mod projections;
+mod roles;
 mod tenancy;
 
 use std::net::{Ipv6Addr, SocketAddr};

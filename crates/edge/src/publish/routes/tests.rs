@@ -12,6 +12,7 @@ fn route(key: &str, listen: &str, name: &str, backends: &[&str]) -> ServedRoute 
         name => Matching::Sni(HostPattern::new(name).expect("name")),
     };
     ServedRoute {
+        environment_id: None,
         key: RouteKey(key.into()),
         listen: listen.parse().expect("address"),
         matching,

@@ -25,7 +25,10 @@ impl EventLoop {
         let next = match manner {
             _ if said => Next::End(outcome),
             // It has broken off for the backend only.
-            Manner::Reset if outcome == Outcome::BackendReset && connection.down.is_delivered() => {
+            Manner::Reset
+                if matches!(outcome, Outcome::BackendReset | Outcome::BackendGone)
+                    && connection.down.is_delivered() =>
+            {
                 farewell::linger(connection, key, &mut self.context, outcome)
             }
             Manner::Alert(description) => {

@@ -1,14 +1,11 @@
 //! What a worker does when it is told something.
 
 use super::EventLoop;
-use crate::{
-    outcome::Outcome,
-    worker::{
-        Listening, RouteRemoved,
-        connection::{Next, Stage},
-        mailbox::Command,
-        relay,
-    },
+use crate::worker::{
+    Listening, RouteRemoved,
+    connection::{Next, Stage},
+    mailbox::Command,
+    relay,
 };
 
 impl EventLoop {
@@ -42,13 +39,12 @@ impl EventLoop {
         };
         for key in self.connections.keys() {
             self.work_on(key, |connection, context| {
-                let removed =
-                    connection.route.as_ref().is_some_and(|lease| lease.route().is_removed());
-                if !removed || connection.cut_at.is_some() {
+                let Some(outcome) = connection.removal() else { return Next::Stay };
+                if connection.cut_at.is_some() {
                     return Next::Stay;
                 }
                 if cut_at <= context.now {
-                    return Next::End(Outcome::RouteRemoved);
+                    return Next::End(outcome);
                 }
                 connection.cut_at = Some(cut_at);
                 // The deadline that it has comes first, and then this one if it is sooner.

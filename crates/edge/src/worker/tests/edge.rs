@@ -105,6 +105,7 @@ impl Edge {
             Matching::Sni(HostPattern::new(host).expect("pattern"))
         };
         ServedRoute {
+            environment_id: None,
             key: RouteKey(if host.is_empty() { "raw" } else { host }.into()),
             listen: self.address,
             matching,

@@ -137,6 +137,26 @@ fn no_name_is_enough_only_for_a_sole_route() {
 }
 
 #[test]
+fn an_address_for_a_name_is_counted_and_enough_only_for_a_sole_route() {
+    let counted = |edge: &Edge| {
+        edge.workers.counters().map(|counters| counters.addresses_for_names.get()).sum::<u64>()
+    };
+    let mut edge = two_names();
+    assert_eq!(answer_to(&edge, &hello("192.0.2.1")), alert(112));
+    assert_eq!(edge.only_record().outcome, Outcome::NoName);
+    assert_eq!(counted(&edge), 1);
+    let edge = Edge::start(Setup::default());
+    edge.serve("foo.example", &[echo("foo")]);
+    for address in ["192.0.2.1", "2001:db8::1"] {
+        let mut client = edge.connect();
+        client.write_all(&hello(address)).expect("hello");
+        assert_eq!(read_exactly(&mut client, 3), b"foo");
+        assert_eq!(read_exactly(&mut client, hello(address).len()), hello(address));
+    }
+    assert_eq!(counted(&edge), 2);
+}
+
+#[test]
 fn malformed_hellos_never_reach_a_sole_route() {
     let mut edge = Edge::start(Setup::default());
     let (listener, address) = backend();
@@ -333,6 +353,7 @@ fn requests_are_told_apart_by_their_host() {
         ("GET / HTTP/1.1\r\nHost: other.example\r\n\r\n", "421"),
         ("GET / HTTP/1.1\r\nHost: foo.example\r\nHost: bar.example\r\n\r\n", "400"),
         ("GET / HTTP/1.0\r\n\r\n", "421"),
+        ("GET / HTTP/1.1\r\nHost: 10.0.0.5:8080\r\n\r\n", "421"),
     ] {
         let answer = String::from_utf8(answer_to(&edge, request.as_bytes())).expect("text");
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
@@ -356,7 +377,7 @@ fn bad_requests_never_reach_a_sole_route_and_one_without_a_host_does() {
         ("GET / HTTP/1.1\r\nHost: foo.example\r\nHost: foo.example\r\n\r\n", "HTTP/1.1 400 "),
         ("GET / HTTP/1.1\r\nHost : foo.example\r\n\r\n", "HTTP/1.1 400 "),
         ("GET http://foo.example/ HTTP/1.1\r\n\r\n", "HTTP/1.1 400 "),
-        ("GET / HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n", "HTTP/1.1 400 "),
+        ("GET / HTTP/1.1\r\nHost: 192.0.2\r\n\r\n", "HTTP/1.1 400 "),
         ("GET / HTTP/1.1\r\nHost: bar.example\r\n\r\n", "HTTP/1.1 421 "),
         ("\x16\x03\x01", ""),
     ] {
@@ -369,7 +390,12 @@ fn bad_requests_never_reach_a_sole_route_and_one_without_a_host_does() {
     edge.record(|record| record.outcome == Outcome::BadRequest(http_host::Refused::SeveralHosts));
 
     listener.set_nonblocking(false).expect("blocking");
-    for request in [&b"GET / HTTP/1.0\r\n\r\n"[..], b"GET / HTTP/1.1\r\nHost:\r\n\r\n"] {
+    for request in [
+        &b"GET / HTTP/1.0\r\n\r\n"[..],
+        b"GET / HTTP/1.1\r\nHost:\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: 10.0.0.5:8080\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: [fd00::1]:80\r\n\r\n",
+    ] {
         edge.connect().write_all(request).expect("request");
         assert_eq!(read_exactly(&mut accept(&listener), request.len()), request);
     }

@@ -342,9 +342,10 @@ fn patience_with_a_half_closed_connection_counts_from_the_close() {
 }
 
 #[test]
-fn urgent_data_in_a_busy_flow_does_not_stall_it() {
+fn urgent_data_in_a_busy_flow_arrives_in_its_place() {
     let edge = Edge::start(Setup::default());
     let (mut client, mut server, first) = joined(&edge);
+    rustix::net::sockopt::set_socket_oobinline(&server, true).expect("option");
     read_exactly(&mut server, first.len());
     let bulk = random_bytes(12, 4_000_000);
     thread::scope(|scope| {
@@ -354,21 +355,53 @@ fn urgent_data_in_a_busy_flow_does_not_stall_it() {
             client.write_all(&bulk).expect("more");
             client.shutdown(Shutdown::Write).expect("end");
         });
-        let received = read_all(&mut server);
-        assert_same(&received[..bulk.len()], &bulk);
-        assert_same(&received[received.len() - bulk.len()..], &bulk);
+        assert_same(&read_all(&mut server), &[&bulk[..], b"!", &bulk].concat());
     });
 }
 
 #[test]
-fn urgent_data_does_not_stall_what_is_around_it() {
+fn urgent_data_arrives_in_its_place_in_both_directions() {
     let edge = Edge::start(Setup::default());
-    let (client, mut server, first) = joined(&edge);
+    let (mut client, mut server, first) = joined(&edge);
     read_exactly(&mut server, first.len());
-    rustix::net::send(&client, b"before!", rustix::net::SendFlags::OOB).expect("urgent");
-    rustix::net::send(&client, b"after", rustix::net::SendFlags::empty()).expect("after");
-    client.shutdown(Shutdown::Write).expect("end");
-    let received = read_all(&mut server);
-    let text = String::from_utf8_lossy(&received).replace('!', "");
-    assert_eq!(text, "beforeafter", "all but the urgent byte, which is outside of the stream");
+    for receiver in [&client, &server] {
+        rustix::net::sockopt::set_socket_oobinline(receiver, true).expect("option");
+    }
+    exchange_urgent(&client, &mut server);
+    exchange_urgent(&server, &mut client);
+}
+
+fn exchange_urgent(from: &TcpStream, to: &mut TcpStream) {
+    rustix::net::send(from, b"before!", rustix::net::SendFlags::OOB).expect("urgent");
+    rustix::net::send(from, b"after", rustix::net::SendFlags::empty()).expect("after");
+    assert_eq!(read_exactly(to, 12), b"before!after");
+}
+
+/// Limits under which a peer that takes nothing is soon given up.
+fn impatient() -> Setup {
+    let tcp_user_timeout = Duration::from_millis(1500);
+    Setup { settings: Settings { tcp_user_timeout, ..Settings::default() }, ..Setup::default() }
+}
+
+#[test]
+fn a_client_that_takes_nothing_for_too_long_is_gone_and_did_not_reset() {
+    let mut edge = Edge::start(impatient());
+    let (_client, mut server, _) = joined(&edge);
+    let chunk = vec![1; 65_536];
+    while server.write_all(&chunk).is_ok() {}
+    let record = edge.only_record();
+    assert_eq!(record.outcome, Outcome::ClientGone);
+    assert_eq!(edge.ended(Metric::ClientReset), 0);
+}
+
+#[test]
+fn a_backend_that_takes_nothing_for_too_long_is_gone_and_did_not_reset() {
+    let mut edge = Edge::start(impatient());
+    let (mut client, _server, _) = joined(&edge);
+    // The time limit is set on connections that last.
+    let chunk = vec![1; 65_536];
+    while client.write_all(&chunk).is_ok() {}
+    let record = edge.only_record();
+    assert_eq!(record.outcome, Outcome::BackendGone);
+    assert_eq!(edge.ended(Metric::BackendReset), 0);
 }

@@ -17,8 +17,9 @@ use super::edge::{
     routed,
 };
 use crate::{
-    balance::{Ejection, Health, Usability},
+    balance::{Backend, Ejection, Health, Usability},
     outcome::{Metric, Outcome},
+    table::Route,
     timer::Moment,
     worker::{Drained, Listening, RouteRemoved, Settings, prepare_listener},
 };
@@ -184,6 +185,68 @@ fn changes_touch_no_established_connection() {
         }
         stop.store(true, Relaxed);
     });
+}
+
+#[test]
+fn a_route_to_the_edge_itself_is_cut_and_disturbs_no_other() {
+    let mut edge = Edge::start(Setup::default());
+    let itself = routed(edge.route("loop.example", &[edge.address]));
+    let other = routed(edge.route("foo.example", &[edge.address, echo("foo")]));
+    edge.publish(&[itself, other]);
+    for _ in 0..20 {
+        let mut client = edge.connect();
+        client.write_all(&hello("loop.example")).expect("hello");
+        assert_eq!(read_exactly(&mut client, 7)[6], 80);
+        assert_eq!(name_of_backend(&edge, "foo.example"), "foo");
+    }
+    let record = edge.record(|record| record.outcome == Outcome::Loop);
+    assert_eq!(record.backend, Some(edge.address));
+    eventually("all are counted", || edge.ended(Metric::Loop) == 20);
+    let accepted: u64 = edge.workers.counters().map(|c| c.accepted.get()).sum();
+    assert_eq!(accepted, 40, "none came back");
+}
+
+/// A connection to a backend that its route loses then, under this policy.
+fn lost_backend(policy: RouteRemoved) -> (Edge, Arc<Route>, TcpStream) {
+    let settings = Settings { route_removed: policy, ..Settings::default() };
+    let edge = Edge::start(Setup { settings, ..Setup::default() });
+    let (old, new) = (echo("old"), echo("new"));
+    let route = edge.serve("foo.example", &[old]);
+    let mut client = edge.connect();
+    client.write_all(&hello("foo.example")).expect("hello");
+    read_exactly(&mut client, 3 + hello("foo.example").len());
+    let backends = [Arc::new(Backend::new(new))].into();
+    let changed = Arc::new(route.changed(edge.route("foo.example", &[new]), backends));
+    edge.publish(&[Arc::clone(&changed)]);
+    edge.workers.routes_removed();
+    assert_eq!(name_of_backend(&edge, "foo.example"), "new");
+    (edge, route, client)
+}
+
+#[test]
+fn connections_of_a_backend_that_left_its_route_are_cut_if_so_wanted() {
+    let (mut edge, _, mut client) = lost_backend(RouteRemoved::Cut);
+    let error = client.read(&mut [0; 1]).expect_err("cut");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    edge.record(|record| record.outcome == Outcome::BackendRemoved);
+}
+
+#[test]
+fn connections_of_a_backend_that_comes_back_in_time_go_on() {
+    let time = Duration::from_millis(1500);
+    let (edge, route, mut client) = lost_backend(RouteRemoved::DrainFor(time));
+    let served = route.served().clone();
+    edge.publish(&[Arc::new(route.changed(served, Arc::clone(route.backends())))]);
+    thread::sleep(time * 2);
+    client.write_all(b"still here").expect("ping");
+    assert_eq!(read_exactly(&mut client, 10), b"still here");
+}
+
+#[test]
+fn connections_of_a_backend_that_left_its_route_are_kept_if_so_wanted() {
+    let (_edge, _, mut client) = lost_backend(RouteRemoved::Keep);
+    client.write_all(b"still here").expect("ping");
+    assert_eq!(read_exactly(&mut client, 10), b"still here");
 }
 
 /// A connection through foo.example of an edge with this policy, whose route is removed then.
