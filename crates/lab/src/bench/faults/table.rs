@@ -25,6 +25,16 @@ pub struct Fault {
 
 type Act = fn(&mut Trial) -> Result<()>;
 
+macro_rules! told {
+    ($offset:literal) => {
+        concat!(
+            "exec env LD_PRELOAD=\"$(ls /usr/lib/*/faketime/libfaketime.so.1 | head -n 1)\" FAKETIME=",
+            $offset,
+            " FAKETIME_DONT_FAKE_MONOTONIC=1 \"$@\""
+        )
+    };
+}
+
 const NOTHING: Act = |_| Ok(());
 
 const PLAIN: Fault = Fault {
@@ -39,9 +49,10 @@ const PLAIN: Fault = Fault {
     heal: NOTHING,
 };
 
-/// Programs that are told another time, but not that time passes differently.
-const LATER: [&str; 5] = ["env", "FAKETIME_DONT_FAKE_MONOTONIC=1", "faketime", "-f", "+5s"];
-const EARLIER: [&str; 5] = ["env", "FAKETIME_DONT_FAKE_MONOTONIC=1", "faketime", "-f", "-3d"];
+/// Words before a command line that tell the program another time, but not that time passes
+/// differently. `faketime` itself would stay between, and a signal would end only that.
+const LATER: [&str; 4] = ["sh", "-c", told!("+5s"), "sh"];
+const EARLIER: [&str; 4] = ["sh", "-c", told!("-3d"), "sh"];
 
 const WIREGUARD: &str = "udp dport 51820";
 

@@ -44,28 +44,31 @@ impl Trial {
     }
 
     pub fn try_fault(&mut self, fault: &Fault) -> Result<Outcome> {
+        let outcome = |named, doctor, cleared, said| Outcome {
+            name: fault.name,
+            named,
+            doctor,
+            cleared,
+            said,
+        };
         (fault.prepare)(self)?;
-        self.await_well()?;
-        let start = Instant::now();
+        if let Err(state) = timed(|| self.await_well())?.1 {
+            return Ok(outcome(None, false, None, format!("not tried: {state}")));
+        }
         (fault.cause)(self)?;
-        let named = self.await_named(fault);
-        let since = start.elapsed();
+        let (since, named) = timed(|| self.await_named(fault))?;
         let doctor = named.is_ok() && self.doctor_names(fault)?;
         (fault.heal)(self)?;
-        let start = Instant::now();
-        let cleared = self.await_well();
-        let time = start.elapsed();
-        let (said, named) = match named {
-            Ok(said) => (said, Some(since)),
-            Err(LabError::Timeout { state, .. }) => (format!("instead: {state}"), None),
-            Err(error) => return Err(error),
+        let (cleared, well) = timed(|| self.await_well())?;
+        let (named, said) = match named {
+            Ok(said) => (Some(since), said),
+            Err(state) => (None, format!("instead: {state}")),
         };
-        let (said, cleared) = match cleared {
-            Ok(()) => (said, Some(time)),
-            Err(LabError::Timeout { state, .. }) => (format!("{said}; still: {state}"), None),
-            Err(error) => return Err(error),
+        let (cleared, said) = match well {
+            Ok(()) => (Some(cleared), said),
+            Err(state) => (None, format!("{said}; still: {state}")),
         };
-        Ok(Outcome { name: fault.name, named, doctor, cleared, said })
+        Ok(outcome(named, doctor, cleared, said))
     }
 
     fn await_well(&self) -> Result<()> {
@@ -228,6 +231,19 @@ impl Answer {
             .collect();
         format!("exit {:?}: {}", self.code, all.join("; "))
     }
+}
+
+/// How long a wait took, and what it came to or what was seen instead when its time was over.
+fn timed<T>(
+    wait: impl FnOnce() -> Result<T>,
+) -> Result<(Duration, std::result::Result<T, String>)> {
+    let start = Instant::now();
+    let ended = match wait() {
+        Ok(value) => Ok(value),
+        Err(LabError::Timeout { state, .. }) => Err(state),
+        Err(error) => return Err(error),
+    };
+    Ok((start.elapsed(), ended))
 }
 
 fn text(value: &Value) -> &str {
