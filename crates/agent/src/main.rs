@@ -22,8 +22,8 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_millis(500);
 /// The node agent of Sextant.
 #[derive(Parser)]
 #[command(
-    version,
-    after_help = "Examples:\n  sextant-agent run --config /etc/sextant/agent.toml\n  sextant-agent status --config /etc/sextant/agent.toml --json"
+    version = sextant_daemon::VERSION,
+    after_help = "Examples:\n  sextant-agent run --config /etc/sextant/agent.toml\n  sextant-agent status --json\n  sextant-agent doctor"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -52,9 +52,17 @@ struct ShowArgs {
 
 #[derive(Args)]
 struct ConfigArgs {
-    /// Configuration file. Variables such as SEXTANT_AGENT_WIREGUARD__INTERFACE override it.
+    /// Configuration file; /etc/sextant/agent.toml if not given. Variables such as
+    /// SEXTANT_AGENT_WIREGUARD__INTERFACE override it.
     #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    config: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    fn load(&self) -> anyhow::Result<AgentConfig> {
+        let path = sextant_daemon::config::given_or_default(self.config.as_deref(), "agent.toml")?;
+        Ok(AgentConfig::load(&path)?)
+    }
 }
 
 fn main() -> ExitCode {
@@ -76,7 +84,7 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
         .map_err(|error| anyhow!("cannot start the async runtime: {error}"))?;
     let result = match cli.command {
         Command::Run(args) => {
-            let config = AgentConfig::load(&args.config)?;
+            let config = args.load()?;
             sextant_daemon::logging::init(&config.log)?;
             runtime.block_on(async {
                 let stop = sextant_daemon::shutdown::on_signal()
@@ -86,11 +94,11 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
             })
         }
         Command::Status(args) => {
-            let config = AgentConfig::load(&args.config.config)?;
+            let config = args.config.load()?;
             runtime.block_on(show(&config, args.json))
         }
         Command::Doctor(args) => {
-            let config = AgentConfig::load(&args.config.config)?;
+            let config = args.config.load()?;
             runtime.block_on(examine(&config, args.json))
         }
     };

@@ -127,7 +127,7 @@ pub fn build(material: &Material<'_>) -> NodeReport {
     };
     NodeReport {
         revision: material.revision,
-        agent_version: env!("CARGO_PKG_VERSION").into(),
+        agent_version: sextant_daemon::VERSION.into(),
         clock: material.now,
         implementation: material
             .observation

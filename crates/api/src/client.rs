@@ -1,11 +1,13 @@
 //! The typed client. Several URLs may be given; a request that cannot be sent to one is sent to
 //! the next.
 
+mod addresses;
 mod endpoints;
 mod ingress;
 mod tenancy;
 pub mod tls;
 
+pub(crate) use addresses::ipv6_addresses;
 pub use endpoints::PageQuery;
 pub use ingress::{ExplainQuery, RouteQuery};
 pub use tenancy::{EnvironmentQuery, WorkloadQuery};
@@ -34,6 +36,8 @@ const SNAPSHOT_TIMEOUT: Duration = Duration::from_mins(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Shorter than the server's patience with idle connections.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Before a silent server is asked by TCP whether it lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Largest answer the client reads, in bytes.
 const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
 
@@ -244,6 +248,8 @@ impl Client {
             .timeout(REQUEST_TIMEOUT)
             .read_timeout(SLOWEST_ANSWER)
             .pool_idle_timeout(IDLE_TIMEOUT)
+            .tcp_keepalive(KEEP_ALIVE)
+            .dns_resolver(Arc::new(addresses::Ipv6Only))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()

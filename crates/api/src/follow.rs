@@ -11,6 +11,7 @@
 
 mod connection;
 mod position;
+mod standing;
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,9 @@ use sextant_model::{Cursor, Event};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use connection::Connection;
 pub use position::{Position, Step};
+use standing::{Standing, Verdict};
 
 use crate::{
     Client, ClientError, Frame,
@@ -28,7 +31,7 @@ use crate::{
 /// Items that may wait for a slow consumer before the stream is left unread.
 const QUEUE: usize = 256;
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(100);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(20);
 /// After so long of polling a WebSocket is tried again.
 const POLL_LIMIT: Duration = Duration::from_mins(1);
 
@@ -106,8 +109,9 @@ fn start(
     let (sender, receiver) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
         let position = Position::new(after);
+        let (turn, failures, strangers, standing) = (0, 0, 0, None);
         let mut follower =
-            Follower { client, view, position, sender, turn: 0, failures: 0, strangers: 0 };
+            Follower { client, view, position, sender, turn, failures, standing, strangers };
         tokio::select! {
             () = stop.cancelled() => {}
             () = follower.run() => {}
@@ -123,8 +127,10 @@ struct Follower {
     sender: mpsc::Sender<Item>,
     /// Whose turn it is among the URLs.
     turn: usize,
-    /// Connections in a row that brought nothing.
+    /// Connections in a row that did not last.
     failures: u32,
+    /// The connection that is open.
+    standing: Option<Standing>,
     /// Servers in a row that do not know this client: one may be a stale standby or a wrong URL.
     strangers: usize,
 }
@@ -156,6 +162,10 @@ impl Follower {
                 return;
             }
             // The next server may be well: a full round fails before the pause grows.
+            let was_good = self.standing.take().is_some_and(|it| it.was_good(Instant::now()));
+            if was_good {
+                self.failures = 0;
+            }
             let rounds = self.failures / u32::try_from(self.client.api_urls().len()).unwrap_or(1);
             self.turn += 1;
             self.failures = self.failures.saturating_add(1);
@@ -166,16 +176,27 @@ impl Follower {
     async fn once(&mut self, url: &url::Url) -> Ended {
         match connection::open(&self.client, url, self.view, self.position.cursor()).await {
             Ok(mut connection) => {
+                self.standing = Some(Standing::new(Instant::now()));
                 if self.sender.send(Item::Connected { url: url.to_string() }).await.is_err() {
                     return Ended::Unheard;
                 }
                 loop {
-                    match connection.next().await {
+                    let frame = match connection.next().await {
                         Err(reason) => return Ended::Interrupted(reason),
-                        Ok(frame) => {
-                            if let Some(ended) = self.take(frame).await {
-                                return ended;
-                            }
+                        Ok(frame) => frame,
+                    };
+                    let verdict = self.verdict(&frame);
+                    if let Some(ended) = self.take(frame).await {
+                        return ended;
+                    }
+                    if let Verdict::Look { age, first } = verdict
+                        && let Some((better, url)) = self.find_better(age, first).await
+                    {
+                        // The old one stays until the new one stands, and ends here.
+                        connection = better;
+                        self.standing = Some(Standing::new(Instant::now()));
+                        if self.sender.send(Item::Connected { url }).await.is_err() {
+                            return Ended::Unheard;
                         }
                     }
                 }
@@ -186,10 +207,50 @@ impl Follower {
         }
     }
 
+    /// What a frame says of the server that sends it.
+    fn verdict(&mut self, frame: &Frame) -> Verdict {
+        match (frame, &mut self.standing) {
+            (Frame::Heartbeat { log_age_ms, .. }, Some(standing)) => {
+                standing.heartbeat(log_age_ms.map(Duration::from_millis), Instant::now())
+            }
+            _ => Verdict::Stay,
+        }
+    }
+
+    /// Opens a stream at another server than the one that is followed, which stands still. A server
+    /// that stands still itself refuses a new stream.
+    async fn find_better(&mut self, age: Duration, first: bool) -> Option<(Connection, String)> {
+        let urls = self.client.api_urls().to_vec();
+        let here = self.turn % urls.len();
+        let age_s = age.as_secs();
+        for offset in 1..urls.len() {
+            let url = &urls[(here + offset) % urls.len()];
+            let after = self.position.cursor();
+            if let Ok(better) = connection::open(&self.client, url, self.view, after).await {
+                let left = urls[here].as_str();
+                tracing::warn!(
+                    left, followed = %url, age_s,
+                    "the server has not read the log for some time; following another one"
+                );
+                self.turn += offset;
+                return Some((better, url.to_string()));
+            }
+        }
+        if first {
+            tracing::warn!(
+                url = urls[here].as_str(),
+                age_s,
+                "the server has not read the log for some time, and no other one is better; waiting"
+            );
+        }
+        None
+    }
+
     /// The fallback where something between client and server does not pass WebSockets.
     async fn poll(&mut self, url: &url::Url) -> Ended {
         let client = self.client.at(url);
         let polling_since = Instant::now();
+        self.standing = Some(Standing::new(polling_since));
         let mut connected = false;
         loop {
             if polling_since.elapsed() > POLL_LIMIT {
@@ -249,9 +310,8 @@ impl Follower {
     /// Hands one frame on; `Some` if the connection is at its end.
     async fn take(&mut self, frame: Frame) -> Option<Ended> {
         let step = self.position.advance(frame);
-        // A quiet stream is a good one too.
         if matches!(step, Step::Hand(_) | Step::Skip) {
-            (self.failures, self.strangers) = (0, 0);
+            self.strangers = 0;
         }
         match step {
             Step::Hand(item) => self.sender.send(item).await.is_err().then_some(Ended::Unheard),
@@ -276,13 +336,13 @@ mod tests {
     use crate::{Auth, ClientConfig, Trust};
 
     #[tokio::test]
-    async fn a_quiet_stream_ends_the_backoff_too() {
+    async fn a_server_that_ends_every_stream_is_asked_less_and_less_often() {
         let client = Client::new(ClientConfig {
-            api_urls: vec!["https://[::1]".parse().expect("URL")],
+            api_urls: vec!["https://[::1]:1".parse().expect("URL")],
             trust: Trust::Fingerprint(CaFingerprint::of_der(&[])),
             auth: Auth::Nobody,
         });
-        let (sender, _items) = mpsc::channel(1);
+        let (sender, _items) = mpsc::channel(16);
         let mut follower = Follower {
             client: client.expect("client"),
             view: None,
@@ -290,14 +350,16 @@ mod tests {
             sender,
             turn: 0,
             failures: 7,
+            standing: Some(Standing::new(Instant::now())),
             strangers: 0,
         };
-        let reset = Frame::Reset { code: "lagged".into(), detail: "too slow".into() };
-        assert!(follower.take(reset).await.is_some());
-        assert_eq!(follower.failures, 7);
         let at = Timestamp(time::OffsetDateTime::UNIX_EPOCH);
-        assert!(follower.take(Frame::Heartbeat { at }).await.is_none());
-        assert_eq!(follower.failures, 0);
+        let heartbeat = Frame::Heartbeat { at, settled: None, log_age_ms: Some(0) };
+        assert!(follower.take(heartbeat).await.is_none());
+        let cursor = Cursor { epoch: sextant_model::Epoch(uuid::Uuid::nil()), event_id: 1 };
+        let state = SnapshotState::Platform { networks: vec![], nodes: vec![] };
+        assert!(follower.take(Frame::Snapshot { cursor, state }).await.is_none());
+        assert_eq!(follower.failures, 7, "whatever came, the stream was short");
     }
 
     #[test]

@@ -15,6 +15,9 @@ use crate::resource::{
 /// times as long must assume that the stream is dead.
 pub const HEARTBEAT_INTERVAL: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// A server that has not read the log for so long is of no use to a follower, however alive it is.
+pub const LOG_AGE_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// One message of the stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "frame", rename_all = "kebab-case")]
@@ -38,10 +41,17 @@ pub enum Frame {
         /// Where the stream goes on.
         cursor: Cursor,
     },
-    /// The stream is alive.
+    /// The stream is alive, and the log was read so lately.
     Heartbeat {
         /// The server's clock.
         at: Timestamp,
+        /// Up to here the server has read the log.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        settled: Option<Cursor>,
+        /// How long ago the server read the log to its end, in milliseconds. Servers of earlier
+        /// versions do not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        log_age_ms: Option<u64>,
     },
     /// The stream ends. With `foreign-epoch` and `beyond-head` the follower must take a new
     /// snapshot; with `lagged` and `shutting-down` it resumes from its cursor.
@@ -52,6 +62,9 @@ pub enum Frame {
         /// The same for people.
         detail: String,
     },
+    /// Something that only a later version knows; followers pass over it.
+    #[serde(other)]
+    Unknown,
 }
 
 /// What a node asks of the stream besides its usual view: query parameter `view`.

@@ -4,22 +4,28 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{
-    Args, CommandFactory, FromArgMatches, Parser, Subcommand,
+    Args, FromArgMatches, Parser, Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use serde::de::DeserializeOwned;
 use sextant_model::DnsLabel;
 use url::Url;
 
-use crate::{commands, exit::EXIT_CODES};
+use crate::{
+    commands,
+    completion::{Things, completed},
+    help,
+    output::Format,
+};
+
+pub use crate::help::examples;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "sextant",
-    version,
+    version = sextant_daemon::VERSION,
     about = "The operator's command line of Sextant",
-    after_help = EXIT_CODES,
     after_long_help = examples(EXAMPLES),
     max_term_width = 100
 )]
@@ -40,22 +46,18 @@ const EXAMPLES: &[&str] = &[
     "sextant doctor",
 ];
 
-/// The end of a `--help`: examples, and the exit codes.
-pub fn examples(lines: &[&str]) -> String {
-    format!("Examples:\n  {}\n\n{EXIT_CODES}", lines.join("\n  "))
-}
-
-/// Options of every command: whom to ask, and how to answer.
+/// Options of every command: the connection, and how to answer. `sextant help options` describes
+/// them once; help of every command would be twice as long otherwise.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Connection and output")]
 pub struct Globals {
     /// Use this context instead of the current one
-    #[arg(long, global = true, value_name = "NAME", env = "SEXTANT_CONTEXT")]
+    #[arg(long, global = true, hide = true, value_name = "NAME", env = "SEXTANT_CONTEXT", add = completed(Things::Contexts))]
     pub context: Option<DnsLabel>,
     /// URL of a control plane, https://HOST[:PORT]; repeat it for several, tried in order
     #[arg(
         long = "api-url",
         global = true,
+        hide = true,
         value_name = "URL",
         env = "SEXTANT_API_URLS",
         value_delimiter = ',',
@@ -63,66 +65,79 @@ pub struct Globals {
     )]
     pub api_urls: Vec<Url>,
     /// File that holds the API token; "-" reads it from standard input
-    #[arg(long, global = true, value_name = "PATH", env = "SEXTANT_TOKEN_FILE")]
+    #[arg(long, global = true, hide = true, value_name = "PATH", env = "SEXTANT_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
     /// File that holds the control plane's CA certificate, PEM
-    #[arg(long, global = true, value_name = "PATH", env = "SEXTANT_CA_FILE")]
+    #[arg(long, global = true, hide = true, value_name = "PATH", env = "SEXTANT_CA_FILE")]
     pub ca_file: Option<PathBuf>,
-    /// Answer in JSON, errors too
-    #[arg(long, global = true)]
+    /// How results are written: table, wide, json or name
+    #[arg(short = 'o', long, global = true, value_name = "WORD", hide_possible_values = true, value_parser = one_of::<Format>(&["table", "wide", "json", "name"]))]
+    pub format: Option<Format>,
+    /// The same as --format json
+    #[arg(long, global = true, hide = true)]
     pub json: bool,
+    /// Moments in UTC, not how long ago they were
+    #[arg(long, global = true, hide = true)]
+    pub utc: bool,
+}
+
+impl Globals {
+    /// How results are written.
+    pub fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.format.unwrap_or_default() }
+    }
 }
 
 /// The groups of commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Say which control planes there are and which one is meant
-    #[command(subcommand)]
+    /// Manage contexts: control planes by name
+    #[command(subcommand, alias = "contexts")]
     Context(commands::context::ContextCommand),
     /// Make, list and change networks
-    #[command(subcommand)]
+    #[command(subcommand, alias = "networks")]
     Network(commands::network::NetworkCommand),
     /// List, change and remove nodes
-    #[command(subcommand)]
+    #[command(subcommand, alias = "nodes")]
     Node(commands::node::NodeCommand),
-    /// Invite machines: enrolment tokens
-    #[command(subcommand)]
+    /// Let machines in: enrolment tokens
+    #[command(subcommand, alias = "tokens")]
     Token(commands::token::TokenCommand),
     /// Make, list and delete orgs, the tenants
-    #[command(subcommand)]
+    #[command(subcommand, alias = "orgs")]
     Org(commands::org::OrgCommand),
     /// Make, list and delete apps, the programs of an org
-    #[command(subcommand)]
+    #[command(subcommand, alias = "apps")]
     App(commands::app::AppCommand),
     /// Make, list and delete environments, the deployments of an app
-    #[command(subcommand, visible_alias = "env")]
+    #[command(subcommand, visible_alias = "env", aliases = ["environments", "envs"])]
     Environment(commands::environment::EnvironmentCommand),
     /// Run so many workloads of each process type
     #[command(long_about = commands::deploy::ABOUT)]
     Deploy(commands::deploy::DeployArgs),
     /// Show what was deployed
-    #[command(subcommand)]
+    #[command(subcommand, alias = "releases")]
     Release(commands::release::ReleaseCommand),
     /// Register, list and withdraw workloads
-    #[command(subcommand)]
+    #[command(subcommand, alias = "workloads")]
     Workload(commands::workload::WorkloadCommand),
     /// Claim, prove and move the names environments answer to
-    #[command(subcommand)]
+    #[command(subcommand, alias = "hostnames")]
     Hostname(commands::hostname::HostnameCommand),
     /// Say which connections go where
-    #[command(subcommand)]
+    #[command(subcommand, alias = "routes")]
     Route(commands::route::RouteCommand),
     /// Say which ports environments may listen on
-    #[command(subcommand)]
+    #[command(subcommand, alias = "ports")]
     Port(commands::port::PortCommand),
     /// Show whether all edges serve the same
-    #[command(subcommand)]
+    #[command(subcommand, alias = "edges")]
     Edge(commands::edge::EdgeCommand),
     /// Give operators access: API tokens
-    #[command(subcommand)]
+    #[command(subcommand, alias = "api-tokens")]
     ApiToken(commands::api_token::ApiTokenCommand),
     /// Show what happened, and what happens
-    #[command(long_about = commands::events::ABOUT)]
+    #[command(aliases = ["event", "log", "logs"], long_about = commands::events::ABOUT)]
     Events(commands::events::EventsArgs),
     /// Show how the platform is doing
     #[command(long_about = commands::status::ABOUT)]
@@ -132,24 +147,24 @@ pub enum Command {
     Doctor(commands::doctor::DoctorArgs),
     /// Print a completion script for a shell
     Completions(commands::completions::CompletionsArgs),
+    /// Print the version and the commit it was built from
+    #[command(after_long_help = examples(&["sextant version", "sextant version -o json"]))]
+    Version,
+    /// Help topic: options of every command, and exit codes
+    #[command(long_about = help::options(), after_long_help = examples(&["sextant help options"]))]
+    Options,
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(commands::man::ManArgs),
 }
 
 impl Cli {
     /// Reads a command line, and the environment for what it leaves out.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let mut command = Self::command();
-        command.build();
-        let mut matches = with_fixed_usage(command).try_get_matches_from(arguments)?;
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        let mut matches = help::command_line(&arguments).try_get_matches_from(arguments)?;
         Self::from_arg_matches_mut(&mut matches)
     }
-}
-
-/// Gives every command the usage of its `--help` for its errors too. What clap composes for an
-/// error shows whatever was given as if it were required, options from the environment included.
-fn with_fixed_usage(mut command: clap::Command) -> clap::Command {
-    let usage = command.render_usage().to_string();
-    let usage = usage.strip_prefix("Usage: ").unwrap_or(&usage).to_owned();
-    command.override_usage(usage).mut_subcommands(with_fixed_usage)
 }
 
 /// Reads the URL of a control plane. Only `https`, because a token goes with every request.
@@ -182,7 +197,10 @@ where
 
 #[cfg(test)]
 mod tests {
+    use clap::{CommandFactory, error::ErrorKind};
+
     use super::*;
+    use crate::help::EXIT_CODES;
 
     fn every(command: &clap::Command, path: &str, visit: &mut impl FnMut(&str, &clap::Command)) {
         for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
@@ -211,7 +229,7 @@ mod tests {
     fn every_command_has_examples_that_parse() {
         let mut seen = 0;
         every(&Cli::command(), "sextant", &mut |path, command| {
-            if command.has_subcommands() {
+            if command.has_subcommands() || command.is_hide_set() {
                 return;
             }
             let help = command.get_after_long_help().or(command.get_after_help());
@@ -219,12 +237,15 @@ mod tests {
             let examples: Vec<&str> =
                 help.lines().map(str::trim).filter(|line| line.starts_with("sextant ")).collect();
             assert!(!examples.is_empty(), "{path} has no example");
-            assert!(help.contains("Exit codes"), "{path} does not explain its exit codes");
             for example in examples {
                 // What a shell would take for itself ends the example.
                 let words = words(example).into_iter().take_while(|word| !">|".contains(word));
                 let spelled_out = example.replace("sextant env ", "sextant environment ");
+                let spelled_out = spelled_out.replace("sextant help ", "sextant ");
                 assert!(spelled_out.starts_with(path), "{example} stands under {path}");
+                if example.starts_with("sextant help ") {
+                    continue;
+                }
                 if let Err(error) = Cli::try_parse_from(words) {
                     panic!("{example}: {error}");
                 }
@@ -235,10 +256,44 @@ mod tests {
     }
 
     #[test]
+    fn an_option_that_cannot_be_read_is_answered_in_words_of_our_own() {
+        let mut seen = 0;
+        every(&Cli::command(), "sextant", &mut |path, command| {
+            let help = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+            let example = help.lines().map(str::trim).find(|line| line.starts_with("sextant "));
+            let Some(example) = example.filter(|_| !command.has_subcommands()) else { return };
+            let options =
+                command.get_arguments().filter(|argument| argument.get_action().takes_values());
+            for option in options.filter_map(clap::Arg::get_long) {
+                let option = format!("--{option}");
+                let mut words: Vec<&str> =
+                    words(example).into_iter().take_while(|word| !">|".contains(word)).collect();
+                if let Some(at) = words.iter().position(|word| *word == option) {
+                    words.drain(at..at + 2);
+                }
+                words.extend([option.as_str(), "@@@"]);
+                let Err(error) = Cli::try_parse_from(words) else { continue };
+                if ![ErrorKind::ValueValidation, ErrorKind::InvalidValue].contains(&error.kind()) {
+                    continue;
+                }
+                let text = error.to_string();
+                seen += 1;
+                assert!(text.contains("@@@"), "{path} {option}: {text}");
+                for foreign in
+                    ["invalid digit", "found `", "syntax", "expected", "invalid character"]
+                {
+                    assert!(!text.contains(foreign), "{path} {option}: {text}");
+                }
+            }
+        });
+        assert!(seen > 30, "{seen}");
+    }
+
+    #[test]
     fn the_manual_describes_every_command() {
         let manual = include_str!("../../../docs/cli.md");
         every(&Cli::command(), "sextant", &mut |path, command| {
-            if !command.has_subcommands() {
+            if !command.has_subcommands() && path != "sextant options" {
                 assert!(manual.contains(&format!("`{path}")), "docs/cli.md lacks `{path}`");
             }
         });

@@ -10,6 +10,7 @@ pub mod edge;
 pub mod environment;
 pub mod events;
 pub mod hostname;
+pub mod man;
 pub mod network;
 pub mod node;
 pub mod org;
@@ -19,11 +20,13 @@ pub mod route;
 pub mod secret_output;
 pub mod status;
 pub mod token;
+pub mod version;
 pub mod workload;
 
 use crate::{
     args::{Cli, Command},
     exit::{Exit, Failure},
+    help,
     output::Output,
 };
 
@@ -50,5 +53,8 @@ pub async fn run(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Status(args) => status::run(args, globals, output).await,
         Command::Doctor(args) => doctor::run(args, globals, output).await,
         Command::Completions(args) => completions::run(args, output),
+        Command::Version => version::run(output),
+        Command::Options => output.text(&help::options()).map(|()| Exit::Success),
+        Command::Man(args) => man::run(args, output),
     }
 }

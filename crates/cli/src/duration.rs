@@ -26,6 +26,22 @@ pub fn parse(text: &str) -> Result<Duration, InvalidDuration> {
     if text.is_empty() { Err(invalid()) } else { Ok(Duration::from_secs(seconds)) }
 }
 
+/// Reads a span within limits; `otherwise` is what to do where they are too narrow.
+pub fn between(
+    text: &str,
+    (least, most): (Duration, Duration),
+    otherwise: &str,
+) -> Result<Duration, String> {
+    let span = parse(text).map_err(|error| error.to_string())?;
+    if (least..=most).contains(&span) {
+        return Ok(span);
+    }
+    let size = if span < least { "short" } else { "long" };
+    // The limits are whole minutes and days.
+    let limits = format!("{}m to {}d", least.as_secs() / 60, most.as_secs() / 86_400);
+    Err(format!("\"{text}\" is too {size}; give {limits}: {otherwise}"))
+}
+
 /// Writes a span in its largest unit that fits, as a reader wants it: `3s`, `2m`, `5h`, `12d`.
 pub fn short(seconds: u64) -> String {
     match seconds {
@@ -63,6 +79,16 @@ mod tests {
         {
             assert!(parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_span_outside_of_its_limits_is_told_with_them() {
+        let limits = (Duration::from_secs(60), Duration::from_secs(30 * 86_400));
+        let read = |text| between(text, limits, "make another one");
+        assert_eq!(read("30d"), Ok(limits.1));
+        assert!(read("31d").expect_err("long").contains("\"31d\" is too long; give 1m to 30d"));
+        assert!(read("59s").expect_err("short").contains("\"59s\" is too short; give 1m to 30d"));
+        assert!(read("soon").expect_err("no span").contains("\"soon\" is not understood"));
     }
 
     #[test]

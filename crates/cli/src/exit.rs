@@ -11,24 +11,12 @@ pub const OUTCOME_UNKNOWN: &str = "outcome-unknown";
 /// The problem's code of what the caller's token is not for.
 pub const FORBIDDEN: &str = "forbidden";
 
-/// The footer of every `--help`.
-pub const EXIT_CODES: &str = "\
-Exit codes:
-  0    done, healthy
-  1    a finding, or a question that was answered with no
-  2    wrong usage, or a local file that cannot be used
-  3    the control plane, or the edge that was asked, cannot be reached or is not ready
-  4    the control plane refused (the error shows the problem's code)
-  5    there is no such thing
-  6    conflict: it exists, is in use, or was changed meanwhile
-  130  interrupted by Ctrl-C";
-
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Done; healthy.
     Success,
-    /// Not healthy, or a question was answered with no.
+    /// Not healthy, or declined at a prompt.
     Finding,
     /// Wrong usage, or a local file that cannot be used.
     BadInput,
@@ -99,6 +87,14 @@ pub enum Failure {
     /// The control plane did not answer as hoped.
     #[error("{}", explain(.0))]
     Client(#[from] ClientError),
+    /// The control plane refused, and there is more to say than it knows.
+    #[error("{detail} ({})", problem.code)]
+    Explained {
+        /// What it answered.
+        problem: Box<Problem>,
+        /// What to do about it.
+        detail: String,
+    },
     /// The edge that was asked did not answer as hoped.
     #[error("{0}")]
     Edge(String),
@@ -124,6 +120,7 @@ impl Failure {
             Self::Conflict(_) => Exit::Conflict,
             Self::Refused { .. } => Exit::Refused,
             Self::Edge(_) => Exit::Unreachable,
+            Self::Explained { problem, .. } => Exit::of_problem(problem),
             Self::Client(error) => match error {
                 ClientError::Problem(problem) => Exit::of_problem(problem),
                 ClientError::Unreachable { .. } | ClientError::Unexpected { .. } => {
@@ -157,6 +154,7 @@ impl Failure {
     pub fn report(&self) -> FailureReport<'_> {
         let problem = match self {
             Self::Client(error) => error.problem(),
+            Self::Explained { problem, .. } => Some(problem.as_ref()),
             _ => None,
         };
         FailureReport { error: self.to_string(), exit_code: self.exit().code(), problem }
@@ -175,9 +173,7 @@ fn explain(error: &ClientError) -> String {
 /// The command that does what the server asks for.
 fn command_for(code: &str) -> Option<&'static str> {
     Some(match code {
-        "hostname-unproved" | "hostname-unclaimed" => {
-            "sextant hostname claim ORG/APP/ENVIRONMENT NAME"
-        }
+        "hostname-unclaimed" => "sextant hostname claim ORG/APP/ENVIRONMENT NAME",
         "port-not-granted" => "sextant port grant ORG/APP/ENVIRONMENT PORT --reason TEXT",
         "no-worker" => "sextant token create --node NAME --role worker",
         _ => return None,
@@ -207,7 +203,7 @@ fn explain_problem(problem: &Problem) -> String {
         }
     };
     format!(
-        "{said}; leave out --after to start from the beginning, or add --follow to go on with what \
+        "{said}; give --after 0 to start from the beginning, or add --follow to go on with what \
          happens ({})",
         problem.code
     )
@@ -230,6 +226,7 @@ fn reach(reason: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::help::EXIT_CODES;
 
     fn unreachable(reason: &str) -> Failure {
         let urls = "https://[::1]:7443/".into();
@@ -273,7 +270,7 @@ mod tests {
     #[test]
     fn what_the_protocol_asks_for_is_told_in_terms_of_the_command_line() {
         for (status, code, remedy) in [
-            (410, "foreign-epoch", "leave out --after"),
+            (410, "foreign-epoch", "--after 0"),
             (410, "beyond-head", "--follow"),
             (503, OUTCOME_UNKNOWN, "look before"),
         ] {

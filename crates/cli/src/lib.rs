@@ -6,6 +6,7 @@
 
 pub mod args;
 mod commands;
+pub mod completion;
 pub mod connection;
 pub mod context;
 pub mod doctor;
@@ -14,12 +15,16 @@ mod edge_admin;
 mod edge_health;
 pub mod exit;
 mod health;
+mod help;
 mod lookup;
+mod moment;
+mod named;
 mod output;
 mod path;
 mod progress;
+mod values;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, io::Write, process::ExitCode};
 
 use crate::{
     args::Cli,
@@ -29,16 +34,31 @@ use crate::{
 
 /// Runs one command line, `arguments[0]` being the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    match completion::answer(&arguments) {
+        Ok(false) => {}
+        Ok(true) => return Exit::Success.into(),
+        Err(error) => {
+            let _ = write!(std::io::stderr(), "{error}");
+            return Exit::BadInput.into();
+        }
+    }
     let cli = match Cli::read(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers, not errors; a closed pipe is not worth a word.
-            let _ = error.print();
+            let output = Output::new(output::Format::Table, false);
+            let text = help::of_error(&error, output.colours_errors());
+            let _ = if error.use_stderr() {
+                write!(std::io::stderr(), "{text}")
+            } else {
+                write!(std::io::stdout(), "{text}")
+            };
             let exit = if error.use_stderr() { Exit::BadInput } else { Exit::Success };
             return exit.into();
         }
     };
-    let output = Output::new(cli.globals.json);
+    let output = Output::new(cli.globals.format(), cli.globals.utc);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -7,16 +7,25 @@ use sextant_api::{
     Client, ClientError, Page,
     client::PageQuery,
     page::MAX_LIMIT,
-    resource::{api_token::ApiToken, enrolment::EnrolmentToken, network::Network, node::Node},
+    resource::{
+        api_token::ApiToken,
+        enrolment::{EnrolmentToken, EnrolmentTokenPhase},
+        network::Network,
+        node::Node,
+    },
 };
 use sextant_model::{NetworkId, NodeId};
 use uuid::Uuid;
 
-use crate::exit::{FORBIDDEN, Failure, OUTCOME_UNKNOWN};
+use crate::{
+    exit::{FORBIDDEN, Failure, OUTCOME_UNKNOWN},
+    output::word,
+};
 
 pub use ingress::{RouteRef, edges, hostnames, port_grants, route_id, routes};
 pub use tenancy::{
-    app_at, app_id, apps, environment_id, environments, org_id, orgs, releases, workloads,
+    app_at, app_id, apps, environment_id, environments, org_id, orgs, releases, workload_id,
+    workloads,
 };
 
 /// Every item of a list, page by page; `fetch` gets where the page before ended.
@@ -67,14 +76,16 @@ pub async fn api_tokens(client: &Client) -> Result<Vec<ApiToken>, Failure> {
     all(async |after| client.api_tokens(&page(after)).await).await
 }
 
-/// The network with this id or name.
+/// The network with this name or id.
 pub async fn network_id(client: &Client, wanted: &str) -> Result<NetworkId, Failure> {
     if let Some(id) = id(wanted) {
         return Ok(NetworkId(id));
     }
     let networks = networks(client).await.map_err(|failure| by_id_only(failure, "network"))?;
-    let named = networks.iter().filter(|network| network.name.as_str() == wanted);
-    one("network", wanted, named.map(|network| (network.id, network.id.to_string())).collect())
+    let candidates = networks.iter().map(|network| {
+        Candidate::new(network.id, network.id.0, network.name.as_str() == wanted, &network.name)
+    });
+    find(NETWORK, wanted, candidates)
 }
 
 /// The network that is meant if none is named: the only one.
@@ -95,13 +106,42 @@ pub async fn only_network_id(client: &Client) -> Result<NetworkId, Failure> {
     }
 }
 
-/// The node with this id or name.
+/// The node with this name or id.
 pub async fn node_id(client: &Client, wanted: &str) -> Result<NodeId, Failure> {
     if let Some(id) = id(wanted) {
         return Ok(NodeId(id));
     }
     let nodes = nodes(client).await.map_err(|failure| by_id_only(failure, "node"))?;
     node_named(&nodes, wanted)
+}
+
+/// The enrolment token with this id, or for the node with this name: the one that can still be used,
+/// if there are several.
+pub async fn enrolment_token(client: &Client, wanted: &str) -> Result<EnrolmentToken, Failure> {
+    let tokens = enrolment_tokens(client).await?;
+    let named = |token: &&EnrolmentToken| token.node_name.as_str() == wanted;
+    let is_open = |token: &&EnrolmentToken| token.phase == EnrolmentTokenPhase::Open;
+    let some_open = tokens.iter().filter(named).any(|token| is_open(&token));
+    let newest = tokens.iter().filter(named).map(|token| token.created_at).max();
+    let candidates = tokens.iter().map(|token| {
+        // Of those that cannot be used any more the last one says best what became of the node.
+        let counts = if some_open { is_open(&token) } else { Some(token.created_at) == newest };
+        let shown = format!("{} for {}", word(&token.phase), token.node_name);
+        Candidate::new(token.clone(), token.id.0, named(&token) && counts, shown)
+    });
+    find(ENROLMENT_TOKEN, wanted, candidates)
+}
+
+/// The API token with this id or name: the one that is valid, if there are several.
+pub async fn api_token(client: &Client, wanted: &str) -> Result<ApiToken, Failure> {
+    let tokens = api_tokens(client).await?;
+    let named = |token: &&ApiToken| token.name.as_str() == wanted;
+    let some_valid = tokens.iter().filter(named).any(|token| !token.revoked);
+    let candidates = tokens.iter().map(|token| {
+        let is_named = named(&token) && !(some_valid && token.revoked);
+        Candidate::new(token.clone(), token.id.0, is_named, &token.name)
+    });
+    find(API_TOKEN, wanted, candidates)
 }
 
 /// Whoever may not list things cannot name them either.
@@ -116,25 +156,108 @@ fn by_id_only(failure: Failure, kind: &str) -> Failure {
 
 /// Names are unique within a network only.
 fn node_named(nodes: &[Node], wanted: &str) -> Result<NodeId, Failure> {
-    let named = nodes.iter().filter(|node| node.name.as_str() == wanted);
-    let described = |node: &Node| (node.id, format!("{} in network {}", node.id, node.network_id));
-    one("node", wanted, named.map(described).collect())
+    let candidates = nodes.iter().map(|node| {
+        let shown = format!("{} in network {}", node.name, node.network_id);
+        Candidate::new(node.id, node.id.0, node.name.as_str() == wanted, shown)
+    });
+    find(NODE, wanted, candidates)
 }
 
-/// The only candidate, or an error that lists them.
-fn one<T>(kind: &str, wanted: &str, candidates: Vec<(T, String)>) -> Result<T, Failure> {
-    let texts: Vec<String> = candidates.iter().map(|(_, text)| text.clone()).collect();
-    let mut candidates = candidates.into_iter();
-    match (candidates.next(), candidates.next()) {
-        (Some((only, _)), None) => Ok(only),
-        (None, _) => Err(Failure::NotFound(format!(
-            "there is no {kind} \"{wanted}\"; `sextant {kind} list` shows all"
-        ))),
-        (Some(_), Some(_)) => Err(Failure::BadInput(format!(
-            "several {kind}s are named \"{wanted}\"; give the id of one: {}",
-            texts.join(", ")
-        ))),
+/// What a kind of thing is called, how it is given, and the command that lists it.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    noun: &'static str,
+    given: &'static str,
+    list: &'static str,
+}
+
+const NETWORK: Kind =
+    Kind { noun: "network", given: "its name or id", list: "sextant network list" };
+const NODE: Kind = Kind { noun: "node", given: "its name or id", list: "sextant node list" };
+/// Releases; the list is that of an environment.
+pub const RELEASE: Kind = Kind {
+    noun: "release",
+    given: "its id, or ORG/APP/ENVIRONMENT and its number",
+    list: "sextant release list ORG/APP/ENVIRONMENT -o wide",
+};
+const ENROLMENT_TOKEN: Kind = Kind {
+    noun: "enrolment token",
+    given: "its id or the name of its node",
+    list: "sextant token list --all -o wide",
+};
+const API_TOKEN: Kind =
+    Kind { noun: "API token", given: "its name or id", list: "sextant api-token list --all" };
+
+/// One of the things a word may mean.
+#[derive(Clone, Debug)]
+pub struct Candidate<T> {
+    value: T,
+    id: Uuid,
+    is_named: bool,
+    shown: String,
+}
+
+impl<T> Candidate<T> {
+    /// `is_named`: whether the word is its name; `shown`: what tells it from others.
+    pub fn new(value: T, id: Uuid, is_named: bool, shown: impl ToString) -> Self {
+        Self { value, id, is_named, shown: shown.to_string() }
     }
+}
+
+/// The one thing that is named `wanted`, or else whose id begins so.
+pub fn find<T>(
+    kind: Kind,
+    wanted: &str,
+    candidates: impl IntoIterator<Item = Candidate<T>>,
+) -> Result<T, Failure> {
+    let Kind { noun, given, list } = kind;
+    let (named, others): (Vec<_>, Vec<_>) =
+        candidates.into_iter().partition(|candidate| candidate.is_named);
+    let (mut meant, how) = if named.is_empty() {
+        let begins = |candidate: &Candidate<T>| {
+            id_beginning(wanted).is_some_and(|start| candidate.id.to_string().starts_with(&start))
+        };
+        (others.into_iter().filter(begins).collect(), "have ids that begin with")
+    } else {
+        (named, "are named")
+    };
+    match meant.len() {
+        0 => Err(Failure::NotFound(format!(
+            "there is no {noun} \"{wanted}\"; give {given}, `{list}` shows all"
+        ))),
+        1 => Ok(meant.remove(0).value),
+        _ => {
+            let shown = |one: &Candidate<T>| format!("{} ({})", one.id, one.shown);
+            let shown: Vec<String> = meant.iter().map(shown).collect();
+            Err(Failure::BadInput(format!(
+                "several {noun}s {how} \"{wanted}\"; give the id of one: {}",
+                shown.join(", ")
+            )))
+        }
+    }
+}
+
+/// Shortest beginning of an id that is taken for one.
+const SHORTEST_BEGINNING: usize = 4;
+
+/// `text` as the beginning of an id, if it may be one.
+pub fn id_beginning(text: &str) -> Option<String> {
+    let is_part = text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    let fits = (SHORTEST_BEGINNING..=36).contains(&text.len());
+    (is_part && fits).then(|| text.to_ascii_lowercase())
+}
+
+/// Each id as far as it takes to tell it from the others: at least the first two groups, which are
+/// the moment it was made.
+pub fn short_ids(ids: &[Uuid]) -> Vec<String> {
+    const MOMENT: usize = 13;
+    let texts: Vec<String> = ids.iter().map(Uuid::to_string).collect();
+    let mut sorted: Vec<&str> = texts.iter().map(String::as_str).collect();
+    sorted.sort_unstable();
+    let common = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+    let shared = sorted.windows(2).map(|pair| common(pair[0], pair[1])).max().unwrap_or(0);
+    let length = (shared + 1).clamp(MOMENT, 36);
+    texts.iter().map(|text| text[..length].to_owned()).collect()
 }
 
 /// `text` as an id, if it is written as one. A name of 32 hex digits stays a name.
@@ -190,6 +313,30 @@ mod tests {
         }
         assert_eq!(error.exit().code(), 2);
         assert_eq!(node_named(&[a], "b").expect_err("none").exit().code(), 5);
+    }
+
+    #[test]
+    fn the_beginning_of_an_id_is_enough_if_it_is_that_of_one_thing() {
+        let ids = ["01a212ab-0000-7000-8000-000000000001", "01a212ab-0000-7000-8000-000000000002"]
+            .map(|text| text.parse::<Uuid>().expect("id"));
+        let wanted = |text: &str| {
+            let candidates = ids.iter().enumerate();
+            // The second one is called as the first one's id begins.
+            let candidates = candidates.map(|(at, id)| {
+                Candidate::new(at, *id, at == 1 && text == "01a2", format!("n{at}"))
+            });
+            find(NODE, text, candidates)
+        };
+        assert_eq!(wanted("01a212ab-0000-7000-8000-000000000001").expect("whole"), 0);
+        assert_eq!(wanted("01A212AB-0000-7000-8000-000000000002").expect("in capitals"), 1);
+        assert_eq!(wanted("01a2").expect("a name comes first"), 1);
+        let several = wanted("01a212ab").expect_err("two").to_string();
+        assert!(several.contains("(n0)") && several.contains("(n1)"), "{several}");
+        for none in ["01a", "01a3", "worker", ""] {
+            assert_eq!(wanted(none).expect_err(none).exit().code(), 5);
+        }
+        assert_eq!(short_ids(&ids), ids.map(|id| id.to_string()));
+        assert_eq!(short_ids(&ids[..1]), ["01a212ab-0000"]);
     }
 
     #[tokio::test]

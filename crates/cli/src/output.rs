@@ -7,19 +7,44 @@ use std::{
 };
 
 use comfy_table::{Table, presets};
-use serde::Serialize;
-use sextant_model::health::plain;
+use serde::{Deserialize, Serialize};
+use sextant_model::{Timestamp, health::plain};
+use time::OffsetDateTime;
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    moment::Moments,
+    named::Named,
+};
 
 /// How long people wait without being told for what.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// For people, on 80 columns where names allow it.
+    #[default]
+    Table,
+    /// For people, with every column.
+    Wide,
+    /// For programs.
+    Json,
+    /// What other commands take it by, one a line.
+    Name,
+}
 
 /// Where and how a command says what it has to say.
 #[derive(Debug)]
 pub struct Output {
     /// In JSON.
     pub json: bool,
+    /// How moments are shown.
+    pub moments: Moments,
+    format: Format,
+    /// Whether standard output, then standard error, takes colour.
+    coloured: (bool, bool),
     /// What to say if the operator interrupts the command.
     farewell: RefCell<Option<String>>,
     stdout: Stdout,
@@ -27,10 +52,24 @@ pub struct Output {
 }
 
 impl Output {
-    /// In JSON or for people.
-    pub fn new(json: bool) -> Self {
-        let farewell = RefCell::default();
-        Self { json, farewell, stdout: std::io::stdout(), stderr: std::io::stderr() }
+    /// In this format, with ages or, if `exact`, with moments.
+    pub fn new(format: Format, exact: bool) -> Self {
+        let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
+        let wanted = colour_is_wanted();
+        Self {
+            json: format == Format::Json,
+            moments: Moments::new(Timestamp(OffsetDateTime::now_utc()), exact),
+            format,
+            coloured: (wanted && stdout.is_terminal(), wanted && stderr.is_terminal()),
+            farewell: RefCell::default(),
+            stdout,
+            stderr,
+        }
+    }
+
+    /// Whether standard error takes colour.
+    pub fn colours_errors(&self) -> bool {
+        self.coloured.1
     }
 
     /// Says `farewell` if the operator interrupts the command from now on: what goes on without it.
@@ -69,6 +108,75 @@ impl Output {
         text: impl FnOnce(&T) -> String,
     ) -> Result<(), Failure> {
         if self.json { self.json_line(value) } else { self.text(&text(value)) }
+    }
+
+    /// Writes one thing: as JSON, its name, or what `text` makes of it.
+    pub fn one<T: Serialize + Named>(
+        &self,
+        item: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<(), Failure> {
+        match self.format {
+            Format::Name => self.line(&printable(&item.name())),
+            _ => self.show(item, text),
+        }
+    }
+
+    /// Writes several things, in the same ways.
+    pub fn list<T: Serialize + Named>(
+        &self,
+        items: &[T],
+        text: impl FnOnce(&[T]) -> String,
+    ) -> Result<(), Failure> {
+        match self.format {
+            Format::Name => self.names(items),
+            _ => self.show(&items, |items| text(items)),
+        }
+    }
+
+    /// Writes names, one a line.
+    fn names<T: Named>(&self, items: &[T]) -> Result<(), Failure> {
+        let lines = items.iter().map(|item| printable(&item.name()) + "\n");
+        self.text(&lines.collect::<String>())
+    }
+
+    /// Writes `value`, which holds several `items`: as JSON, their names, or what `text` makes of it.
+    pub fn show_items<T: Serialize, I: Named>(
+        &self,
+        value: &T,
+        items: &[I],
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<(), Failure> {
+        if self.format == Format::Name { self.names(items) } else { self.show(value, text) }
+    }
+
+    /// A table. Columns whose titles begin with `+` are shown by `-o wide` alone.
+    pub fn table<R: Into<Row>>(
+        &self,
+        header: &[&str],
+        rows: impl IntoIterator<Item = R>,
+    ) -> String {
+        let is_wide = self.format == Format::Wide;
+        let shown: Vec<bool> =
+            header.iter().map(|title| is_wide || !title.starts_with('+')).collect();
+        let visible = |cells: Vec<String>| {
+            let cells = cells.into_iter().zip(&shown).filter(|(_, shown)| **shown);
+            cells.map(|(cell, _)| cell).collect::<Vec<_>>()
+        };
+        let titles = header.iter().map(|title| title.trim_start_matches('+').to_owned()).collect();
+        let rows: Vec<Row> = rows.into_iter().map(Into::into).collect();
+        let bad: Vec<bool> = rows.iter().map(|row| row.is_bad).collect();
+        let titles = visible(titles);
+        let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
+        let text = table(&titles, rows.into_iter().map(|row| visible(row.cells)));
+        if !self.coloured.0 {
+            return text;
+        }
+        let marks = std::iter::once(false).chain(bad);
+        let lines = text.lines().zip(marks);
+        lines
+            .map(|(line, is_bad)| if is_bad { red(line) } else { line.to_owned() } + "\n")
+            .collect()
     }
 
     /// Says what was done; programs get `value`, what it was done to.
@@ -112,7 +220,10 @@ impl Output {
         let mut stderr = self.stderr.lock();
         let _ = match serde_json::to_string(&failure.report()) {
             Ok(report) if self.json => writeln!(stderr, "{report}"),
-            _ => writeln!(stderr, "error: {}", printable(&failure.to_string())),
+            _ => {
+                let error = if self.coloured.1 { red("error:") } else { "error:".into() };
+                writeln!(stderr, "{error} {}", printable(&failure.to_string()))
+            }
         };
     }
 
@@ -144,6 +255,37 @@ impl Output {
         self.note("nothing was changed");
         Ok(Some(Exit::Finding))
     }
+}
+
+/// A row of a table.
+#[derive(Clone, Debug)]
+pub struct Row {
+    cells: Vec<String>,
+    is_bad: bool,
+}
+
+impl Row {
+    /// A row that is shown in red if `is_bad`.
+    pub fn marked(cells: Vec<String>, is_bad: bool) -> Self {
+        Self { cells, is_bad }
+    }
+}
+
+impl From<Vec<String>> for Row {
+    fn from(cells: Vec<String>) -> Self {
+        Self { cells, is_bad: false }
+    }
+}
+
+/// Whether the operator has not asked for text without colour (<https://no-color.org>).
+fn colour_is_wanted() -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    set("NO_COLOR").is_none() && set("TERM").is_some_and(|terminal| terminal != "dumb")
+}
+
+/// `text` in red.
+fn red(text: &str) -> String {
+    format!("\u{1b}[31m{text}\u{1b}[0m")
 }
 
 /// A table without lines: a header in capitals, columns two spaces apart.
@@ -206,6 +348,16 @@ mod tests {
         let text = table(&["name", "address"], rows);
         assert_eq!(text, "NAME       ADDRESS\nn1         -\nworker-12  fd00::1\n");
         assert_eq!(table(&["name"], []), "NAME\n");
+    }
+
+    #[test]
+    fn a_wide_table_has_the_columns_that_others_leave_out() {
+        let show = |format| {
+            let rows = [vec!["n1".into(), "7".into(), "active".into()]];
+            Output::new(format, false).table(&["name", "+id", "phase"], rows)
+        };
+        assert_eq!(show(Format::Table), "NAME  PHASE\nn1    active\n");
+        assert_eq!(show(Format::Wide), "NAME  ID  PHASE\nn1    7   active\n");
     }
 
     #[test]

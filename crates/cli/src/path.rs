@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use sextant_model::{AppId, DnsLabel, EnvironmentId, OrgId};
 
-use crate::lookup::id;
+use crate::lookup::{id, id_beginning};
 
 /// A text that names no org, app or environment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +52,8 @@ pub struct AppPath {
 pub enum AppRef {
     /// By id.
     Id(AppId),
+    /// By the beginning of its id.
+    IdBeginning(String),
     /// By path.
     Path(AppPath),
 }
@@ -70,6 +72,8 @@ pub struct EnvironmentPath {
 pub enum EnvironmentRef {
     /// By id.
     Id(EnvironmentId),
+    /// By the beginning of its id.
+    IdBeginning(String),
     /// By path.
     Path(EnvironmentPath),
 }
@@ -126,9 +130,10 @@ impl FromStr for AppRef {
     type Err = InvalidPath;
 
     fn from_str(text: &str) -> Result<Self, InvalidPath> {
-        match id(text) {
-            Some(id) => Ok(Self::Id(AppId(id))),
-            None => text.parse().map(Self::Path),
+        match (id(text), id_beginning(text)) {
+            (Some(id), _) => Ok(Self::Id(AppId(id))),
+            (None, Some(beginning)) => Ok(Self::IdBeginning(beginning)),
+            (None, None) => text.parse().map(Self::Path),
         }
     }
 }
@@ -146,9 +151,10 @@ impl FromStr for EnvironmentRef {
     type Err = InvalidPath;
 
     fn from_str(text: &str) -> Result<Self, InvalidPath> {
-        match id(text) {
-            Some(id) => Ok(Self::Id(EnvironmentId(id))),
-            None => text.parse().map(Self::Path),
+        match (id(text), id_beginning(text)) {
+            (Some(id), _) => Ok(Self::Id(EnvironmentId(id))),
+            (None, Some(beginning)) => Ok(Self::IdBeginning(beginning)),
+            (None, None) => text.parse().map(Self::Path),
         }
     }
 }
@@ -192,6 +198,7 @@ impl fmt::Display for EnvironmentRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Id(id) => id.fmt(f),
+            Self::IdBeginning(text) => text.fmt(f),
             Self::Path(path) => path.fmt(f),
         }
     }
@@ -208,6 +215,7 @@ mod tests {
         }
         assert_eq!("shop/web".parse::<AppPath>().expect("path").to_string(), "shop/web");
         assert!(matches!("shop/web".parse(), Ok(AppRef::Path(_))));
+        assert!(matches!("01a2-".parse(), Ok(AppRef::IdBeginning(_))));
         assert!(matches!("shop".parse(), Ok(Within::Org(_))));
         assert!(matches!("shop/web".parse(), Ok(Within::App(_))));
         assert!(matches!("0198f7a2-4c1e-7c55-8a5d-0d3f6c1b2a9e".parse(), Ok(OrgRef::Id(_))));

@@ -1,6 +1,9 @@
 //! What every request handler can reach.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use sextant_daemon::clock::{Clock, Entropy};
 use sextant_model::Timestamp;
@@ -17,6 +20,26 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct App(Arc<Parts>);
 
+/// Whether the replica's CA is the platform's, once that is known.
+#[derive(Debug, Default)]
+pub struct CaCheck(OnceLock<Option<String>>);
+
+impl CaCheck {
+    /// What was found: nothing wrong, or what.
+    pub fn settle(&self, wrong: Option<String>) {
+        let _ = self.0.set(wrong);
+    }
+
+    /// Why the replica is not ready, if so.
+    pub fn ready(&self) -> Result<(), String> {
+        match self.0.get() {
+            Some(None) => Ok(()),
+            Some(Some(wrong)) => Err(wrong.clone()),
+            None => Err("whether this replica has the platform's CA is not known yet".into()),
+        }
+    }
+}
+
 /// The parts of [`App`].
 #[derive(Debug)]
 pub struct Parts {
@@ -24,6 +47,8 @@ pub struct Parts {
     pub store: Store,
     /// The platform's CA.
     pub ca: Ca,
+    /// Whether that is so.
+    pub ca_check: CaCheck,
     /// Which hostnames need a proof.
     pub hostnames: HostnameRules,
     /// How long a withdrawn workload keeps its address.

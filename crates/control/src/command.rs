@@ -9,7 +9,7 @@ use axum::{
 use serde::Serialize;
 use serde_json::Value;
 use sextant_model::{ActorId, EventBody, aggregate::Aggregate};
-use sextant_store::{FirstEvent, Loaded, Unit, idempotency::StoredAnswer};
+use sextant_store::{FirstEvent, Loaded, Unit, idempotency::StoredAnswer, projection::Projections};
 
 use crate::{app::App, error::ApiError, extract::request_hash};
 
@@ -23,7 +23,7 @@ pub struct Command {
     actor: ActorId,
     key: Option<String>,
     /// Committed already, by [`Command::append_first`].
-    committed: Option<i64>,
+    committed: Option<(i64, Projections)>,
     /// The transaction.
     pub unit: Unit,
 }
@@ -102,7 +102,7 @@ impl Command {
             if let Some(answer) = unit.reserve_key(actor, key, &hash).await? {
                 let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
                 let (etag, id) = (answer.etag.as_deref(), answer.event_id);
-                let status = seen(app, id, status).await;
+                let status = seen(app, id, Projections::ALL, status).await;
                 return respond(status, etag, &answer.body, id).map(Begun::Replayed);
             }
         }
@@ -124,10 +124,11 @@ impl Command {
         if self.key.is_some() {
             return Ok(self.unit.append(loaded, &[event], self.actor).await?);
         }
+        self.unit.check_known()?;
         let first = FirstEvent { aggregate_id: loaded.id, actor: self.actor, body: event.clone() };
         let (id, at) = self.app.appender.append(first).await?;
         loaded.fold(&[event], id, at);
-        self.committed = Some(id);
+        self.committed = Some((id, Projections::of(A::KIND)));
         Ok(())
     }
 
@@ -143,14 +144,17 @@ impl Command {
             };
             self.unit.keep_answer(self.actor, key, &stored).await?;
         }
-        let event_id = match self.committed {
-            Some(id) => id,
-            None => self.unit.commit().await?,
+        let (event_id, touched) = match self.committed {
+            Some(committed) => committed,
+            None => {
+                let touched = self.unit.touched();
+                (self.unit.commit().await?, touched)
+            }
         };
         if event_id > 0 {
             self.app.tail.committed();
         }
-        let status = seen(&self.app, event_id, answer.status).await;
+        let status = seen(&self.app, event_id, touched, answer.status).await;
         let mut body = answer.body;
         if let Some(secret) = answer.secret {
             body["token"] = Value::String(secret);
@@ -160,8 +164,8 @@ impl Command {
 }
 
 /// The status, once what was written can be read; 202 if that takes too long.
-async fn seen(app: &App, event_id: i64, status: StatusCode) -> StatusCode {
-    if event_id == 0 || app.tail.wait_projected(event_id).await {
+async fn seen(app: &App, event_id: i64, touched: Projections, status: StatusCode) -> StatusCode {
+    if event_id == 0 || app.tail.wait_projected(event_id, touched).await {
         status
     } else {
         StatusCode::ACCEPTED

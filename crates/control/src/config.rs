@@ -151,6 +151,6 @@ impl DatabaseConfig {
         };
         let postgres =
             ["postgresql://", "postgres://"].iter().any(|scheme| url.starts_with(scheme));
-        if postgres { Ok(url) } else { Err(DatabaseUrlError::Scheme) }
+        if postgres { Ok(crate::login::with_user(&url)) } else { Err(DatabaseUrlError::Scheme) }
     }
 }

@@ -49,7 +49,7 @@ impl DatabaseClock {
 /// Looks at the database's clock, and says that the replica `name` runs, until `stop`.
 pub async fn run(app: App, name: String, stop: CancellationToken) {
     let mut sign =
-        Sign { name, process: app.id(), version: env!("CARGO_PKG_VERSION"), clock_ahead_ms: 0 };
+        Sign { name, process: app.id(), version: sextant_daemon::VERSION, clock_ahead_ms: 0 };
     loop {
         if let Err(error) = look(&app, &mut sign).await {
             tracing::debug!(%error, "the database's clock could not be read; trying again");

@@ -55,13 +55,15 @@ pub enum Unproved {
     },
     /// DNS did not answer.
     #[error(
-        "hostname \"{hostname}\" is not proved: DNS could not be asked for the TXT record at \"{name}\": {reason}; check the domain's name servers and verify again"
+        "hostname \"{hostname}\" is not proved: {asked} did not give the TXT record at \"{name}\": {reason}; check that resolver (hostnames.resolver) and the domain's name servers, then verify again"
     )]
     Unreachable {
         /// What was to be proved.
         hostname: HostPattern,
         /// Where the record should stand.
         name: String,
+        /// Who was asked.
+        asked: String,
         /// What happened.
         reason: String,
     },
@@ -87,6 +89,8 @@ impl Unproved {
 /// The resolver that proofs are asked of.
 pub struct Prover {
     resolver: Result<TokioResolver, String>,
+    /// Which resolver that is, for people.
+    asked: String,
     turns: Turns,
 }
 
@@ -157,7 +161,12 @@ impl Prover {
             options.use_hosts_file = ResolveHosts::Never;
             builder.build()
         });
-        Self { resolver: resolver.map_err(|error| error.to_string()), turns: Turns::default() }
+        let asked = match server {
+            Some(server) => format!("the resolver {server}"),
+            None => "the system's resolver (/etc/resolv.conf)".to_owned(),
+        };
+        let resolver = resolver.map_err(|error| error.to_string());
+        Self { resolver, asked, turns: Turns::default() }
     }
 
     /// Whether DNS says `value` where whoever owns `hostname` can make it say so. `org` asks.
@@ -171,10 +180,14 @@ impl Prover {
         let (hostname, name) = (hostname.clone(), challenge_name(hostname));
         let found = match tokio::time::timeout(LIMIT, self.texts(&name)).await {
             Ok(Ok(found)) => found,
-            Ok(Err(reason)) => return Err(Unproved::Unreachable { hostname, name, reason }),
+            Ok(Err(reason)) => {
+                let asked = self.asked.clone();
+                return Err(Unproved::Unreachable { hostname, name, asked, reason });
+            }
             Err(_) => {
                 let reason = format!("no answer within {} s", LIMIT.as_secs());
-                return Err(Unproved::Unreachable { hostname, name, reason });
+                let asked = self.asked.clone();
+                return Err(Unproved::Unreachable { hostname, name, asked, reason });
             }
         };
         if found.iter().any(|text| text.trim() == value) {

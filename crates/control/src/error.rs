@@ -65,6 +65,9 @@ pub enum ApiError {
     /// The store did not do it.
     #[error(transparent)]
     Store(Arc<StoreError>),
+    /// The replica cannot serve this now, and knows why.
+    #[error("{0}; try another replica, or again in a moment")]
+    NotReady(String),
     /// Too much at once.
     #[error("the control plane is busy; try again in a moment")]
     Busy,
@@ -140,6 +143,7 @@ impl ApiError {
             Self::Refused(refusal) => (refusal_status(refusal), refusal.code()),
             Self::Store(error) => store_status(error),
             Self::TimeUp => (StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown"),
+            Self::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-ready"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
@@ -261,6 +265,8 @@ fn store_status(error: &StoreError) -> (StatusCode, &'static str) {
         StoreError::NotPrepared(_) | StoreError::EventTypeUnknown(_) => {
             (StatusCode::SERVICE_UNAVAILABLE, "database-not-prepared")
         }
+        StoreError::Filling(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-ready"),
+        StoreError::WrittenByNewer { .. } => (StatusCode::SERVICE_UNAVAILABLE, "newer-version"),
         StoreError::OutcomeUnknown(_) => (StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown"),
         StoreError::Driver(_)
         | StoreError::Inconsistent { .. }

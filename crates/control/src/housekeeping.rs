@@ -51,8 +51,8 @@ pub async fn run(app: App, stop: CancellationToken) {
 async fn release_departed(app: &App) -> Result<(), StoreError> {
     for id in app.store.releasable_nodes().await? {
         match release(app, id).await {
-            // Another replica was faster.
-            Ok(()) | Err(StoreError::VersionConflict) => {}
+            // Another replica was faster, or has to do it: it knows more.
+            Ok(()) | Err(StoreError::VersionConflict | StoreError::WrittenByNewer { .. }) => {}
             Err(error) if error.is_transient() => return Err(error),
             // One node that cannot be released must not hold up the others.
             Err(error) => {
@@ -80,7 +80,7 @@ async fn release_workloads(app: &App) -> Result<(), StoreError> {
     let before = Timestamp(app.now().0 - app.drain);
     for id in app.store.releasable_workloads(before).await? {
         match release_workload(app, id).await {
-            Ok(()) | Err(StoreError::VersionConflict) => {}
+            Ok(()) | Err(StoreError::VersionConflict | StoreError::WrittenByNewer { .. }) => {}
             Err(error) if error.is_transient() => return Err(error),
             Err(error) => {
                 tracing::error!(workload_id = %id, %error, "a workload cannot be released");
@@ -106,7 +106,7 @@ async fn expire_claims(app: &App) -> Result<(), StoreError> {
     let before = Timestamp(app.now().0 - PROOF_LIMIT);
     for (id, hostname) in app.store.stale_claims(before).await? {
         match expire_claim(app, id, &hostname).await {
-            Ok(()) | Err(StoreError::VersionConflict) => {}
+            Ok(()) | Err(StoreError::VersionConflict | StoreError::WrittenByNewer { .. }) => {}
             Err(error) if error.is_transient() => return Err(error),
             Err(error) => {
                 tracing::error!(environment_id = %id, %hostname, %error, "a claim cannot be ended");

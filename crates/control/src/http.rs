@@ -7,6 +7,7 @@ mod enrol;
 mod enrolment_tokens;
 mod environments;
 mod events;
+mod filled;
 mod health;
 mod hostnames;
 mod networks;
@@ -167,6 +168,11 @@ async fn observe(
     let id = app.id().simple().to_string();
     let started = Instant::now();
     let answer = async {
+        if let Err(error) = filled::check(&app, request.uri()) {
+            // The body is read all the same, so that the answer arrives.
+            let _ = buffered(request).await;
+            return error.into_response();
+        }
         match buffered(request).await {
             Ok(request) => next.run(request).await,
             Err(error) => error.into_response(),

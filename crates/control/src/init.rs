@@ -5,17 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use sextant_daemon::{
-    clock::{Clock, Entropy, SystemClock, SystemEntropy},
+    clock::{Clock, SystemClock},
     private_file,
 };
-use sextant_model::{
-    ActorId, ApiTokenId, DnsLabel, OperatorRole,
-    aggregate::ApiTokenState,
-    secret::{ApiToken, Secret},
-};
+use sextant_model::{DnsLabel, secret::ApiToken};
 use sextant_store::{ConnectOptions, LoginStanding, Store};
 
-use crate::{ca::Ca, config::Config};
+use crate::{admin_token, ca::Ca, config::Config};
 
 /// Whether the daemon may log in as the owner of the tables, who can change events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +62,12 @@ pub async fn init_with(
     let store = Store::connect(&ConnectOptions::new(url))?;
     let ca = prepare_ca(config, &store).await?;
     done.push(format!("the CA has the fingerprint {}", ca.fingerprint()));
+    let certificate = &config.tls.ca_certificate_file;
+    publish(certificate)?;
+    done.push(format!(
+        "its certificate \"{}\" is public: operators need a copy (--ca-file)",
+        certificate.display()
+    ));
 
     if admin_token_file.exists() {
         let shown = admin_token_file.display();
@@ -77,18 +79,16 @@ pub async fn init_with(
         done.push(format!("\"{shown}\" is there already and stays"));
         return Ok(done);
     }
-    // The file first: a token that could not be handed over must not exist.
-    if let Some(folder) = admin_token_file.parent().filter(|folder| !folder.as_os_str().is_empty())
-    {
-        private_file::create_folder(folder)?;
+    if admin_token::exists(&store).await? {
+        done.push(
+            "the platform has API tokens, so no first one was made; for one that is lost there is \
+             `sextant-control admin-token`"
+                .into(),
+        );
+    } else {
+        let name = DnsLabel::new("first-admin")?;
+        done.push(admin_token::hand_out(&store, name, admin_token_file).await?);
     }
-    let token = new_token();
-    private_file::write(admin_token_file, format!("{}\n", token.reveal()).as_bytes())?;
-    if let Err(error) = record(&store, &token).await {
-        let _ = std::fs::remove_file(admin_token_file);
-        return Err(error.context("the first API token could not be made"));
-    }
-    done.push(format!("an API token with the role admin is in \"{}\"", admin_token_file.display()));
     store.close().await;
     Ok(done)
 }
@@ -146,30 +146,11 @@ pub fn check_ca(ca: &Ca, recorded: Option<&str>) -> anyhow::Result<()> {
     }
 }
 
-fn new_token() -> ApiToken {
-    let entropy = SystemEntropy;
-    ApiToken { id: ApiTokenId(entropy.id()), secret: Secret::new(entropy.bytes()) }
-}
-
-async fn record(store: &Store, new: &ApiToken) -> anyhow::Result<()> {
-    let name = DnsLabel::new("first-admin")?;
-    let event = ApiTokenState::create(
-        name,
-        OperatorRole::Admin,
-        None,
-        None,
-        new.secret.hash(),
-        SystemClock.now(),
-    )?;
-    let mut unit = store.begin();
-    let mut token = unit.load::<ApiTokenState>(new.id.0).await?;
-    unit.append(&mut token, &[event], ActorId::SYSTEM).await?;
-    let event_id = unit.commit().await?;
-    let settled = store.settle().await?;
-    if store.project(settled).await? < event_id {
-        bail!("the projections did not reach the new token");
-    }
-    Ok(())
+/// Lets everybody read the CA's certificate, as far as its folder lets them.
+fn publish(certificate: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(certificate, std::fs::Permissions::from_mode(0o644))
+        .with_context(|| format!("the mode of \"{}\" cannot be set", certificate.display()))
 }
 
 /// The role a database URL logs in as, if it names one.

@@ -11,6 +11,7 @@
 //! To add a resource: its types in `sextant-api`, its events and rules in `sextant-model`, its
 //! projection in `sextant-store`, one file in `http/` and its line in [`http::router`].
 
+pub mod admin_token;
 pub mod app;
 pub mod appender;
 pub mod auth;
@@ -25,6 +26,7 @@ pub mod housekeeping;
 pub mod http;
 pub mod ingress;
 pub mod init;
+pub mod login;
 pub mod run;
 pub mod server;
 pub mod tail;

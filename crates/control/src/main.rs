@@ -4,15 +4,18 @@ use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use sextant_control::{
+    admin_token,
     config::Config,
     http,
     init::{self, OwnerLogin},
+    login::{self, with_user},
     run,
 };
+use sextant_model::DnsLabel;
 use sextant_store::{ConnectOptions, Store};
 
 #[derive(Parser)]
-#[command(version, about = "The control plane of Sextant", after_help = EXAMPLES)]
+#[command(version = sextant_daemon::VERSION, about = "The control plane of Sextant", after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -22,6 +25,9 @@ const EXAMPLES: &str = "Examples:
   sextant-control init --config control.toml --owner-url-file owner.url --admin-token-file admin.token
   sextant-control run --config control.toml
   sextant-control rebuild --config control.toml
+  sextant-control admin-token --output admin.token
+
+Without --config, /etc/sextant/control.toml is read.
 
 Exit status: 0 done, 1 failed, 2 wrong usage.";
 
@@ -29,9 +35,8 @@ Exit status: 0 done, 1 failed, 2 wrong usage.";
 enum Command {
     /// Prepare the database, the CA and the first API token. Running it again is harmless.
     Init {
-        /// Configuration file.
-        #[arg(long)]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
         #[command(flatten)]
         owner: Owner,
         /// Where to write the first API token (0600); left alone if it exists.
@@ -44,15 +49,25 @@ enum Command {
     },
     /// Serve.
     Run {
-        /// Configuration file.
-        #[arg(long)]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
     },
     /// Make every projection anew from the log; readers see the old rows meanwhile.
     Rebuild {
-        /// Configuration file.
-        #[arg(long)]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Make another API token with the role admin, for an operator who has none that works. Whoever
+    /// may read the configuration may do that. Revoke the lost one afterwards.
+    AdminToken {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// What the token is called.
+        #[arg(long, default_value = "rescue")]
+        name: DnsLabel,
+        /// Where to write it: a new file (0600).
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
     },
     /// Start a new epoch of the event stream. Do this after promoting a standby and after a
     /// restore, before any replica runs: followers then take a new snapshot.
@@ -62,6 +77,13 @@ enum Command {
     },
     /// Print the OpenAPI document.
     Openapi,
+}
+
+#[derive(clap::Args)]
+struct ConfigFile {
+    /// Configuration file; /etc/sextant/control.toml if not given.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 /// How to reach the database as its owner. One of the two.
@@ -82,8 +104,8 @@ impl Owner {
             (Some(url), _) if has_password(url) => anyhow::bail!(
                 "--owner-url holds a password, which others can see; put the URL into a file and give --owner-url-file"
             ),
-            (Some(url), _) => Ok(url.clone()),
-            (None, Some(file)) => Ok(sextant_daemon::private_file::read(file)?.trim().to_owned()),
+            (Some(url), _) => Ok(with_user(url)),
+            (None, Some(file)) => Ok(with_user(sextant_daemon::private_file::read(file)?.trim())),
             (None, None) => anyhow::bail!("give --owner-url or --owner-url-file"),
         }
     }
@@ -117,6 +139,9 @@ fn fail(error: &anyhow::Error) -> ExitCode {
             text = format!("{text}{separator}{cause}");
         }
     }
+    if let Some(remedy) = login::remedy(&text) {
+        text = format!("{text}; {remedy}");
+    }
     let _ = writeln!(std::io::stderr(), "error: {text}");
     ExitCode::FAILURE
 }
@@ -140,6 +165,12 @@ async fn execute(command: Command) -> anyhow::Result<()> {
             let last = store.rebuild().await?;
             say(&format!("the projections were made anew up to event {last}"))
         }
+        Command::AdminToken { config, name, output } => {
+            for line in admin_token::create(&load(&config)?, name, &output).await? {
+                say(&line)?;
+            }
+            Ok(())
+        }
         Command::StartEpoch { owner } => {
             let epoch = Store::start_epoch(&owner.url()?).await?;
             say(&format!("epoch {epoch} has begun"))
@@ -148,8 +179,9 @@ async fn execute(command: Command) -> anyhow::Result<()> {
     }
 }
 
-fn load(path: &std::path::Path) -> anyhow::Result<Config> {
-    let config: Config = sextant_daemon::config::load(path, "SEXTANT_CONTROL_")?;
+fn load(file: &ConfigFile) -> anyhow::Result<Config> {
+    let path = sextant_daemon::config::given_or_default(file.config.as_deref(), "control.toml")?;
+    let config: Config = sextant_daemon::config::load(&path, "SEXTANT_CONTROL_")?;
     sextant_daemon::logging::init(&config.log)?;
     Ok(config)
 }

@@ -11,7 +11,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    app::{App, Parts},
+    app::{App, CaCheck, Parts},
     appender::appender,
     ca::Ca,
     config::Config,
@@ -24,6 +24,8 @@ use crate::{
     token_cache::TokenCache,
 };
 
+/// Before the platform's CA is asked for again.
+const CA_RETRY: Duration = Duration::from_secs(1);
 /// What is left over after the drain may not keep the process alive.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
@@ -43,11 +45,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let hostnames = HostnameRules::from(&config.hostnames);
     let drain = Duration::from_secs(config.workloads.drain_seconds);
     let names = config.tls.names;
-    let replica = Replica::start(store, ca, names, hostnames, drain, listeners, stop.clone())?;
-    for address in &replica.addresses {
-        tracing::info!(%address, "listening");
+    // Said first: whoever reads "ready" in the log may connect.
+    for listener in &listeners {
+        tracing::info!(address = %listener.local_addr()?, "listening");
     }
-    let watchdog = tokio::spawn(readiness::feed_watchdog(|| true, stop));
+    let replica = Replica::start(store, ca, names, hostnames, drain, listeners, stop.clone())?;
+    let tail = replica.tail.clone();
+    let alive = move || tail.progress().turns(std::time::Instant::now());
+    let watchdog = tokio::spawn(readiness::feed_watchdog(alive, stop));
     // A replica may start before its database, and serves 503 until it is there.
     readiness::ready("waiting for the database");
     replica.stopped().await;
@@ -56,19 +61,36 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says when the database is there, and whether the replica has the platform's CA.
+/// Says when the database is there and the replica has the platform's CA. With another one it is
+/// never ready.
 async fn announce_ready(app: App, stop: CancellationToken) {
-    tokio::select! {
+    let checked = async {
+        app.tail.ready().await;
+        loop {
+            match app.store.recorded_ca().await {
+                Ok(recorded) => return check_ca(&app.ca, recorded.as_deref()),
+                Err(error) => {
+                    tracing::debug!(%error, "the platform's CA is not known yet; asking again");
+                    tokio::time::sleep(CA_RETRY).await;
+                }
+            }
+        }
+    };
+    let checked = tokio::select! {
         () = stop.cancelled() => return,
-        () = app.tail.ready() => {}
+        checked = checked => checked,
+    };
+    app.ca_check.settle(checked.as_ref().err().map(ToString::to_string));
+    match checked {
+        Ok(()) => {
+            readiness::ready("serving");
+            tracing::info!(version = sextant_daemon::VERSION, "ready");
+        }
+        Err(error) => {
+            tracing::error!(%error, "the replica has a wrong CA and will not be ready");
+            readiness::status("not ready: the CA's files are those of another platform");
+        }
     }
-    if let Ok(recorded) = app.store.recorded_ca().await
-        && let Err(error) = check_ca(&app.ca, recorded.as_deref())
-    {
-        tracing::error!(%error, "the replica has a wrong CA");
-    }
-    readiness::ready("serving");
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
 }
 
 /// What the replica is called beside others: the first address at which others reach it, else the
@@ -89,6 +111,7 @@ fn called(names: &[String], addresses: &[SocketAddr]) -> String {
 pub struct Replica {
     /// Where it listens.
     pub addresses: Vec<SocketAddr>,
+    tail: Tail,
     store: Store,
     serving: JoinSet<()>,
     chores: JoinSet<()>,
@@ -108,13 +131,15 @@ impl Replica {
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
         let (appender, appending) = appender();
+        let tail = Tail::default();
         let app = App::new(Parts {
             store: store.clone(),
             ca,
             hostnames,
             drain,
             appender,
-            tail: Tail::default(),
+            tail: tail.clone(),
+            ca_check: CaCheck::default(),
             tokens: TokenCache::default(),
             clock: Box::new(SystemClock),
             database_clock: DatabaseClock::default(),
@@ -141,7 +166,7 @@ impl Replica {
         chores.spawn(announce_ready(app.clone(), tail_stop.clone()));
         let mut serving = JoinSet::new();
         serving.spawn(server::serve(http::router(app), listeners, tls, stop));
-        Ok(Self { addresses, store, serving, chores, streams, tail_stop })
+        Ok(Self { addresses, tail, store, serving, chores, streams, tail_stop })
     }
 
     /// Waits until it has stopped and let go of everything.

@@ -3,25 +3,35 @@
 //! One task per replica does this for all streams and all requests that wait. It is woken by its
 //! own commits, by other replicas and every second; losing every wake-up costs latency only.
 
+mod backlog;
 mod feed;
+mod progress;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use sextant_model::{Epoch, Event};
-use sextant_store::{Store, StoreError};
-use tokio::sync::{Notify, broadcast, watch};
+use sextant_model::{Cursor, Epoch, Event};
+use sextant_store::{
+    Store, StoreError,
+    projection::{Checkpoints, Projections},
+};
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use backlog::Backlog;
 pub use feed::{Feed, FeedError};
+pub use progress::{Progress, Stall};
 
-/// Batches a follower may be behind before it is cut and has to resume.
-const BACKLOG: usize = 1024;
 /// Events read at once.
 pub(crate) const BATCH: i64 = 1000;
 /// The fallback when no wake-up arrives.
 const POLL: Duration = Duration::from_secs(1);
 /// Wake-ups of other replicas are coalesced: a NOTIFY is not free.
 const COALESCE: Duration = Duration::from_millis(2);
+/// Between two looks for events that the projections left out and that this version can read.
+const SKIPPED_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a request waits for its own events to appear in what it may read next.
 const READ_YOUR_WRITES: Duration = Duration::from_secs(2);
 
@@ -42,7 +52,8 @@ pub struct Tail {
     kick: Arc<Notify>,
     announce: Arc<Notify>,
     position: watch::Sender<Position>,
-    batches: broadcast::Sender<Batch>,
+    batches: Backlog,
+    progress: Arc<Progress>,
 }
 
 /// How far this replica is.
@@ -52,8 +63,25 @@ pub struct Position {
     pub epoch: Option<Epoch>,
     /// Settled and handed to followers.
     pub settled: i64,
-    /// In the projections.
-    pub projected: i64,
+    /// How far the projections are; `None` before they were first advanced.
+    pub checkpoints: Option<Checkpoints>,
+}
+
+impl Position {
+    /// Whether each of `projections` is filled: its rows are those of some point of the log.
+    pub fn is_filled(&self, projections: Projections) -> bool {
+        self.checkpoints.is_some_and(|checkpoints| checkpoints.are_filled(projections))
+    }
+
+    /// How far the log was read.
+    pub fn cursor(&self) -> Option<Cursor> {
+        Some(Cursor { epoch: self.epoch?, event_id: self.settled })
+    }
+
+    fn is_behind(&self) -> bool {
+        self.epoch.is_some()
+            && self.checkpoints.is_none_or(|checkpoints| !checkpoints.are_all_at(self.settled))
+    }
 }
 
 impl Default for Tail {
@@ -62,7 +90,8 @@ impl Default for Tail {
             kick: Arc::new(Notify::new()),
             announce: Arc::new(Notify::new()),
             position: watch::Sender::new(Position::default()),
-            batches: broadcast::Sender::new(BACKLOG),
+            batches: Backlog::new(backlog::LIMITS),
+            progress: Arc::new(Progress::new(Instant::now())),
         }
     }
 }
@@ -79,15 +108,22 @@ impl Tail {
         *self.position.borrow()
     }
 
+    /// When this replica last got somewhere.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
     /// New batches from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<Batch> {
+    fn subscribe(&self) -> backlog::Reader {
         self.batches.subscribe()
     }
 
-    /// Waits, within bounds, until the projections contain `event_id`.
-    pub async fn wait_projected(&self, event_id: i64) -> bool {
+    /// Waits, within bounds, until `projections` contain `event_id`.
+    pub async fn wait_projected(&self, event_id: i64, projections: Projections) -> bool {
         let mut position = self.position.subscribe();
-        let there = position.wait_for(|position| position.projected >= event_id);
+        let there = position.wait_for(|position| {
+            position.checkpoints.is_some_and(|at| at.contain(projections, event_id))
+        });
         tokio::time::timeout(READ_YOUR_WRITES, there).await.is_ok_and(|reached| reached.is_ok())
     }
 
@@ -119,7 +155,12 @@ impl Tail {
     async fn advance_for_ever(&self, store: &Store) {
         let mut failing = false;
         loop {
-            match self.advance(store).await {
+            self.progress.turned(Instant::now());
+            let advanced = self.advance(store).await;
+            if advanced.is_ok() {
+                self.progress.read(Instant::now());
+            }
+            match advanced {
                 Ok(()) if failing => {
                     failing = false;
                     tracing::info!("the database is back");
@@ -145,18 +186,24 @@ impl Tail {
         let mut from = if restarted { settled } else { before.settled };
         while from < settled {
             let events = store.events(from, settled, BATCH).await?;
+            // What was read must be of the log that it is said to be of: the database may have been
+            // replaced meanwhile.
+            if store.epoch().await? != epoch {
+                self.kick.notify_one();
+                return Ok(());
+            }
+            self.progress.turned(Instant::now());
             let full = i64::try_from(events.len()).unwrap_or(BATCH) == BATCH;
             let after = from;
             from = events.last().filter(|_| full).map_or(settled, |event| event.event_id);
             // Position first: whoever subscribes after the batch was sent finds it in the database.
             self.position.send_modify(|position| position.settled = from);
-            // Nobody follows at the moment: that is fine.
-            let _ = self.batches.send(Batch { events: events.into(), after, up_to: from });
+            self.batches.put(Batch { events: events.into(), after, up_to: from });
         }
         if restarted {
             let settled = from;
             self.position.send_modify(|position| {
-                *position = Position { epoch: Some(epoch), settled, projected: 0 };
+                *position = Position { epoch: Some(epoch), settled, checkpoints: None };
             });
         }
         Ok(())
@@ -166,25 +213,51 @@ impl Tail {
     /// who follows the log.
     async fn project_for_ever(&self, store: &Store) {
         let mut position = self.position.subscribe();
+        let mut look_for_skipped = Instant::now();
         loop {
-            let behind = position.wait_for(|position| position.projected < position.settled).await;
-            let Ok(settled) = behind.map(|position| position.settled) else { return };
-            match store.project(settled).await {
-                Ok(projected) => self.position.send_modify(|position| {
-                    position.projected = projected;
-                }),
-                Err(error) => {
-                    tracing::warn!(%error, "the projections cannot be advanced; trying again");
-                    tokio::time::sleep(POLL).await;
+            let behind = position.wait_for(Position::is_behind);
+            let settled = match tokio::time::timeout(SKIPPED_INTERVAL, behind).await {
+                Ok(Ok(position)) => Some(position.settled),
+                Ok(Err(_)) => return,
+                Err(_) => None,
+            };
+            if look_for_skipped <= Instant::now() {
+                look_for_skipped = Instant::now() + SKIPPED_INTERVAL;
+                if let Err(error) = store.project_skipped().await {
+                    tracing::warn!(%error, "events that were left out cannot be projected yet");
                 }
+            }
+            let Some(settled) = settled else { continue };
+            self.progress.behind(Instant::now());
+            if let Err(error) = self.project(store, settled).await {
+                tracing::warn!(%error, "the projections cannot be advanced; trying again");
+                tokio::time::sleep(POLL).await;
             }
         }
     }
 
+    /// One step for those that are filled, and a part of the way for those that are not yet.
+    async fn project(&self, store: &Store, settled: i64) -> Result<(), StoreError> {
+        let checkpoints = store.project_filled(settled).await?;
+        self.projected(checkpoints);
+        if !checkpoints.are_all_at(settled) {
+            let checkpoints = store.fill(settled).await?;
+            self.projected(checkpoints);
+        }
+        Ok(())
+    }
+
+    fn projected(&self, checkpoints: Checkpoints) {
+        self.position.send_modify(|position| position.checkpoints = Some(checkpoints));
+        let caught_up = !self.position().is_behind();
+        self.progress.projected(Instant::now(), caught_up);
+    }
+
     /// Waits until the log was read for the first time.
     pub async fn ready(&self) {
+        let mut position = self.position.subscribe();
         // The sender lives as long as `self`, so this can only end well.
-        let _ = self.position.subscribe().wait_for(|position| position.epoch.is_some()).await;
+        let _ = position.wait_for(|position| position.epoch.is_some()).await;
     }
 
     /// Waits, within bounds, until this replica knows the log of `epoch`.

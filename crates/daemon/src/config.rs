@@ -19,6 +19,12 @@ pub enum ConfigError {
         /// Why not.
         reason: String,
     },
+    /// None was given, and there is none where it is looked for.
+    #[error("there is no configuration; give --config FILE, or make \"{}\"", default.display())]
+    Missing {
+        /// Where it is looked for.
+        default: PathBuf,
+    },
     /// Something in it is wrong.
     #[error("configuration \"{}\" is not valid: {reasons}", path.display())]
     Invalid {
@@ -27,6 +33,22 @@ pub enum ConfigError {
         /// Each mistake, separated by semicolons.
         reasons: String,
     },
+}
+
+/// Where daemons look for their configuration.
+const FOLDER: &str = "/etc/sextant";
+
+/// The file that was given, or `/etc/sextant/NAME` if that exists.
+pub fn given_or_default(given: Option<&Path>, name: &str) -> Result<PathBuf, ConfigError> {
+    given_or_in(given, &Path::new(FOLDER).join(name))
+}
+
+fn given_or_in(given: Option<&Path>, default: &Path) -> Result<PathBuf, ConfigError> {
+    match given {
+        Some(given) => Ok(given.to_owned()),
+        None if default.exists() => Ok(default.to_owned()),
+        None => Err(ConfigError::Missing { default: default.to_owned() }),
+    }
 }
 
 /// Reads `path`; a variable such as `SEXTANT_CONTROL_DATABASE__URL` overrides `database.url` where
@@ -75,6 +97,16 @@ mod tests {
     fn a_good_file_is_read() {
         let sample = load_text("name = \"a\"\nport = 7").expect("valid");
         assert_eq!((sample.name.as_str(), sample.port), ("a", 7));
+    }
+
+    #[test]
+    fn the_default_file_is_taken_if_none_is_given_and_named_if_it_is_missing() {
+        let file = tempfile::NamedTempFile::new().expect("file");
+        let (there, nowhere) = (file.path(), Path::new("/nonexistent/agent.toml"));
+        assert_eq!(given_or_in(None, there).expect("there"), there);
+        assert_eq!(given_or_in(Some(nowhere), there).expect("given"), nowhere);
+        let error = given_or_in(None, nowhere).expect_err("neither").to_string();
+        assert!(error.contains("--config FILE") && error.contains("agent.toml"), "{error}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use clap::Parser;
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "sextant-edge",
-    version,
+    version = sextant_daemon::VERSION,
     after_help = "\
 Signals:
   TERM, INT  stop accepting, let connections finish for a while, end; the second one ends at once
@@ -31,9 +31,10 @@ A route file:
 )]
 pub struct Args {
     /// Route file (TOML); read again when it changes and on SIGHUP.
-    #[arg(long, value_name = "FILE", required_unless_present = "config")]
+    #[arg(long, value_name = "FILE")]
     pub routes: Option<PathBuf>,
-    /// Configuration file. Variables such as SEXTANT_EDGE_WORKERS override it.
+    /// Configuration file; /etc/sextant/edge.toml if neither this nor --routes is given. Variables
+    /// such as SEXTANT_EDGE_WORKERS override it.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Where status and metrics are served: a path, an address and port, or "off".

@@ -123,6 +123,13 @@ impl Following {
         self.view.current().map(|saved| saved.cursor)
     }
 
+    /// Where a new stream goes on. Routes from which events were left out are not complete: this
+    /// version may be the one that can read them, so it takes a snapshot.
+    fn resume_after(&self) -> Option<Cursor> {
+        let current = self.view.current()?;
+        current.routing.skipped().is_none().then_some(current.cursor)
+    }
+
     /// What is wrong.
     pub fn problem(&self) -> Option<&str> {
         self.problem.as_deref()
@@ -183,6 +190,7 @@ impl Following {
                 burst.replaced = true;
             }
             Taken::Changed(routes) => {
+                self.note_skipped();
                 burst.touched.extend(routes);
                 burst.entries.extend(entry);
             }
@@ -208,6 +216,18 @@ impl Following {
             Taken::Refused(reason) => {
                 self.suspend("the control plane does not let this edge follow", reason);
             }
+        }
+    }
+
+    /// Says once that events are left out.
+    fn note_skipped(&mut self) {
+        let skipped = self.view.current().and_then(|current| current.routing.skipped());
+        if let Some(skipped) = skipped
+            && self.problem.is_none()
+        {
+            let problem = skipped.to_string();
+            tracing::warn!("{problem}");
+            self.problem = Some(problem);
         }
     }
 
@@ -257,7 +277,7 @@ impl Following {
         match self.identity.client(&self.settings.urls) {
             Ok(client) => {
                 self.reporter = Some(Reporter::start(client.clone()));
-                self.stream = Some(Stream::open(client, self.cursor()));
+                self.stream = Some(Stream::open(client, self.resume_after()));
             }
             Err(error) => {
                 let problem = error.to_string();

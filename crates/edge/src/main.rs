@@ -28,8 +28,7 @@ fn main() -> ExitCode {
 }
 
 fn start(args: &Args) -> anyhow::Result<ExitCode> {
-    let config =
-        EdgeConfig::load(args.config.as_deref(), args.routes.as_deref(), args.admin.as_deref())?;
+    let config = configuration(args)?;
     if args.check {
         return check(&config);
     }
@@ -45,6 +44,20 @@ fn start(args: &Args) -> anyhow::Result<ExitCode> {
     runtime.shutdown_timeout(SHUTDOWN_LIMIT);
     result?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A route file needs no configuration. Without one it is looked for where daemons have theirs.
+fn configuration(args: &Args) -> anyhow::Result<EdgeConfig> {
+    let routes = args.routes.as_deref();
+    let given = args.config.as_deref();
+    let file = match (given, routes) {
+        (None, Some(_)) => None,
+        _ => Some(
+            sextant_daemon::config::given_or_default(given, "edge.toml")
+                .map_err(|error| anyhow!("{error}, or give --routes FILE to serve a route file"))?,
+        ),
+    };
+    Ok(EdgeConfig::load(file.as_deref(), routes, args.admin.as_deref())?)
 }
 
 /// Says whether the edge could start with these files.

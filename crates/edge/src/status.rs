@@ -115,7 +115,7 @@ impl Shared {
     pub fn status(&self) -> Status {
         let snapshot = self.published.load();
         Status {
-            version: env!("CARGO_PKG_VERSION"),
+            version: sextant_daemon::VERSION,
             pid: std::process::id(),
             generation: self.generation,
             uptime_s: self.started.elapsed().as_secs(),

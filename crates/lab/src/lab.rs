@@ -140,6 +140,11 @@ impl Lab {
         &self.description
     }
 
+    /// Daemons that are started from now on are those of `programs`.
+    pub fn use_programs(&mut self, programs: Programs) {
+        self.programs = programs;
+    }
+
     /// What stops its waiting.
     pub fn interrupt(&self) -> &Interrupt {
         &self.interrupt

@@ -3,6 +3,7 @@
 //! Tests take a [`TestDatabase`]; whoever needs the server itself takes a [`ScratchPostgres`].
 
 mod account;
+mod relay;
 mod test_database;
 
 use std::{
@@ -17,7 +18,10 @@ use std::{
 
 use rustix::process::Signal;
 
-pub use self::test_database::{SHARED, TestDatabase, test_database};
+pub use self::{
+    relay::Relay,
+    test_database::{SHARED, TestDatabase, test_database},
+};
 use crate::{
     command::{find_program, is_executable, output, run, tail},
     directory::private_directory,

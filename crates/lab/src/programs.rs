@@ -9,12 +9,22 @@ use crate::{
 
 /// The directory the programs come from, with `PATH` as the fallback.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Programs(PathBuf);
+pub struct Programs {
+    directory: PathBuf,
+    /// Where the daemons come from, if from elsewhere.
+    daemons: Option<PathBuf>,
+}
 
 impl Programs {
     /// Programs in this directory.
     pub fn in_directory(directory: impl Into<PathBuf>) -> Self {
-        Self(directory.into())
+        Self { directory: directory.into(), daemons: None }
+    }
+
+    /// The same, with the daemons of another version.
+    #[must_use]
+    pub fn with_daemons(self, directory: impl Into<PathBuf>) -> Self {
+        Self { daemons: Some(directory.into()), ..self }
     }
 
     /// Programs beside the one that is running.
@@ -25,43 +35,47 @@ impl Programs {
 
     /// The directory.
     pub fn directory(&self) -> &Path {
-        &self.0
+        &self.directory
     }
 
     /// `sextant-lab`.
     pub fn lab(&self) -> Result<PathBuf> {
-        self.find("sextant-lab")
+        self.find(&self.directory, "sextant-lab")
     }
 
     /// `sextant-control`.
     pub fn control(&self) -> Result<PathBuf> {
-        self.find("sextant-control")
+        self.find(self.daemons(), "sextant-control")
     }
 
     /// `sextant-agent`.
     pub fn agent(&self) -> Result<PathBuf> {
-        self.find("sextant-agent")
+        self.find(self.daemons(), "sextant-agent")
     }
 
     /// `sextant-edge`.
     pub fn edge(&self) -> Result<PathBuf> {
-        self.find("sextant-edge")
+        self.find(self.daemons(), "sextant-edge")
     }
 
     /// `sextant`.
     pub fn cli(&self) -> Result<PathBuf> {
-        self.find("sextant")
+        self.find(&self.directory, "sextant")
     }
 
-    fn find(&self, program: &str) -> Result<PathBuf> {
-        let beside = self.0.join(program);
+    fn daemons(&self) -> &Path {
+        self.daemons.as_deref().unwrap_or(&self.directory)
+    }
+
+    fn find(&self, directory: &Path, program: &str) -> Result<PathBuf> {
+        let beside = directory.join(program);
         if is_executable(&beside) {
             return Ok(beside);
         }
         let remedy = "run `cargo build --workspace` first";
         find_program(program, remedy).map_err(|_| LabError::MissingProgram {
             program: program.to_owned(),
-            places: format!("\"{}\" or PATH", self.0.display()),
+            places: format!("\"{}\" or PATH", directory.display()),
             remedy,
         })
     }
@@ -73,7 +87,8 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_named_with_the_places_and_the_remedy() {
-        let error = Programs::in_directory("/nowhere").find("sextant-xyz").expect_err("missing");
+        let programs = Programs::in_directory("/nowhere");
+        let error = programs.find(&programs.directory, "sextant-xyz").expect_err("missing");
         let text = error.to_string();
         for part in ["sextant-xyz", "/nowhere", "PATH", "cargo build"] {
             assert!(text.contains(part), "{text}");

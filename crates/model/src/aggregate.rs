@@ -140,6 +140,7 @@ fn described(kind: AggregateKind) -> &'static str {
         AggregateKind::Release => "the release",
         AggregateKind::Route => "the route",
         AggregateKind::Workload => "the workload",
+        AggregateKind::Unknown => "it",
     }
 }
 

@@ -9,7 +9,7 @@ pub mod tenancy;
 
 use std::net::SocketAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -55,6 +55,9 @@ pub enum AggregateKind {
     Route,
     /// One running instance of a process type.
     Workload,
+    /// Something that a newer version made.
+    #[serde(other)]
+    Unknown,
 }
 
 impl AggregateKind {
@@ -87,6 +90,7 @@ impl AggregateKind {
             Self::Release => "release",
             Self::Route => "route",
             Self::Workload => "workload",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -112,8 +116,11 @@ pub struct Event {
 }
 
 /// What happened: `event_type` names it, `payload` holds the details.
+///
+/// Neighbouring versions work together: what this version cannot read is [`Self::Unknown`], never an
+/// error, whether it comes from the log or over the wire (ADR 0012).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "event_type", content = "payload", rename_all = "kebab-case")]
+#[serde(remote = "Self", tag = "event_type", content = "payload", rename_all = "kebab-case")]
 pub enum EventBody {
     /// A network came into being.
     NetworkCreated(NetworkCreated),
@@ -192,6 +199,77 @@ pub enum EventBody {
     RouteMoved(RouteMoved),
     /// Edges carry no new connections.
     RouteDeleted(RouteDeleted),
+    /// Something that this version cannot read: a newer one wrote it.
+    #[serde(skip)]
+    Unknown(UnknownEvent),
+}
+
+/// An event that this version cannot read. Its payload is not kept: nobody knows whether it holds a
+/// secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownEvent {
+    /// The word in the `event_type` column.
+    pub event_type: String,
+    /// What is wrong with it, for the log of this program.
+    pub reason: String,
+}
+
+/// What a fold of events had to leave out: it goes on with what it knows, and says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Skipped {
+    /// How many events.
+    pub count: u64,
+    /// The type of the first of them.
+    pub first_type: String,
+}
+
+impl std::fmt::Display for Skipped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} events were left out because this version does not know them, the first of type \
+             \"{}\"; update this program",
+            self.count, self.first_type
+        )
+    }
+}
+
+impl Skipped {
+    /// Counts `event` if it cannot be read.
+    pub fn note(skipped: &mut Option<Self>, event: &Event) {
+        if let Some(unknown) = event.body.unknown() {
+            let first_type = unknown.event_type.clone();
+            skipped.get_or_insert(Self { count: 0, first_type }).count += 1;
+        }
+    }
+}
+
+/// An event body as it travels, before anything is known of it.
+#[derive(Serialize, Deserialize)]
+struct Tagged {
+    event_type: String,
+    #[serde(default)]
+    payload: serde_json::Value,
+}
+
+impl Serialize for EventBody {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Unknown(unknown) => {
+                let (event_type, payload) = (unknown.event_type.clone(), serde_json::json!({}));
+                Tagged { event_type, payload }.serialize(serializer)
+            }
+            // The derived one.
+            known => Self::serialize(known, serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for EventBody {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let tagged = Tagged::deserialize(deserializer)?;
+        Ok(Self::from_columns(&tagged.event_type, tagged.payload))
+    }
 }
 
 /// Payload of `network-created`.
@@ -337,16 +415,6 @@ pub struct ApiTokenRevoked {
     pub org_id: Option<OrgId>,
 }
 
-/// A row of the log that this version cannot read.
-#[derive(Debug, thiserror::Error)]
-#[error("event type \"{event_type}\" cannot be read: {source}")]
-pub struct UnreadableEvent {
-    /// The word in the `event_type` column.
-    pub event_type: String,
-    /// What is wrong with it.
-    source: serde_json::Error,
-}
-
 impl EventBody {
     /// The word in the `event_type` column of every event there is; the schema holds the same list.
     pub const TYPES: &'static [&'static str] = &[
@@ -428,11 +496,24 @@ impl EventBody {
             | Self::RouteChanged(_)
             | Self::RouteMoved(_)
             | Self::RouteDeleted(_) => AggregateKind::Route,
+            Self::Unknown(_) => AggregateKind::Unknown,
         }
     }
 
-    /// The columns `event_type` and `payload`.
+    /// Why this version cannot read the event, if it cannot.
+    pub fn unknown(&self) -> Option<&UnknownEvent> {
+        match self {
+            Self::Unknown(unknown) => Some(unknown),
+            _ => None,
+        }
+    }
+
+    /// The columns `event_type` and `payload`. An event that cannot be read cannot be written.
     pub fn to_columns(&self) -> Result<(String, serde_json::Value), serde_json::Error> {
+        if let Self::Unknown(unknown) = self {
+            let text = format!("event type \"{}\" is not known here", unknown.event_type);
+            return Err(serde::ser::Error::custom(text));
+        }
         let mut tagged = serde_json::to_value(self)?;
         let payload = tagged["payload"].take();
         let event_type = tagged["event_type"].as_str().unwrap_or_default().to_owned();
@@ -440,13 +521,13 @@ impl EventBody {
     }
 
     /// Reads the columns `event_type` and `payload`.
-    pub fn from_columns(
-        event_type: &str,
-        payload: serde_json::Value,
-    ) -> Result<Self, UnreadableEvent> {
+    pub fn from_columns(event_type: &str, payload: serde_json::Value) -> Self {
         let tagged = serde_json::json!({ "event_type": event_type, "payload": payload });
-        serde_json::from_value(tagged)
-            .map_err(|source| UnreadableEvent { event_type: event_type.to_owned(), source })
+        // The derived one, which knows no more than the variants above.
+        Self::deserialize(tagged).unwrap_or_else(|error| {
+            let (event_type, reason) = (event_type.to_owned(), error.to_string());
+            Self::Unknown(UnknownEvent { event_type, reason })
+        })
     }
 }
 
@@ -455,17 +536,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_survives_its_columns_and_an_unknown_type_is_an_error() {
+    fn an_event_survives_its_columns() {
         let body = EventBody::NetworkRenamed(NetworkRenamed {
             name: DnsLabel::new("mesh").expect("label"),
         });
         let (event_type, payload) = body.to_columns().expect("columns");
         assert_eq!(event_type, "network-renamed");
         assert_eq!(payload, serde_json::json!({ "name": "mesh" }));
-        assert_eq!(EventBody::from_columns(&event_type, payload).expect("body"), body);
-        let error =
-            EventBody::from_columns("comet-landed", serde_json::json!({})).expect_err("unknown");
-        assert!(error.to_string().contains("\"comet-landed\""));
+        assert_eq!(EventBody::from_columns(&event_type, payload), body);
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_is_unknown_and_never_an_error() {
+        for (event_type, payload) in [
+            ("comet-landed", serde_json::json!({ "secret": "sesame" })),
+            ("network-renamed", serde_json::json!({ "title": "sesame" })),
+            ("network-renamed", serde_json::json!("sesame")),
+            ("unknown", serde_json::Value::Null),
+            ("", serde_json::json!([])),
+        ] {
+            let body = EventBody::from_columns(event_type, payload.clone());
+            let unknown = body.unknown().expect("unknown").clone();
+            assert_eq!(unknown.event_type, event_type);
+            assert!(body.to_columns().is_err(), "it is written by nobody who cannot read it");
+            let wire = serde_json::json!({
+                "event_id": 3, "occurred_at": "1970-01-01T00:00:00Z", "aggregate_type": "comet",
+                "aggregate_id": Uuid::nil(), "aggregate_seq": 1, "actor_id": Uuid::nil(),
+                "event_type": event_type, "payload": payload, "colour": "green",
+            });
+            let event: Event = serde_json::from_value(wire).expect("an event");
+            assert_eq!(event.aggregate_type, AggregateKind::Unknown);
+            assert_eq!(event.body.unknown().map(|u| u.event_type.as_str()), Some(event_type));
+            let json = serde_json::to_string(&event).expect("json");
+            assert!(!json.contains("sesame"), "{json}");
+            let again: Event = serde_json::from_str(&json).expect("an event");
+            assert!(again.body.unknown().is_some());
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::{
     address::PeerAddresses,
-    event::{Event, EventBody},
+    event::{Event, EventBody, Skipped},
     id::{NetworkId, NodeId, WorkloadId},
     key::PublicKey,
     name::DnsLabel,
@@ -60,6 +60,9 @@ pub struct Membership {
     /// Workloads on it that were released lately. One missing here and above was not taken away on
     /// purpose.
     pub released: BTreeSet<WorkloadId>,
+    /// Events since the snapshot that this version cannot read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<Skipped>,
 }
 
 /// Members travel as a list; the map is an index over it.
@@ -148,9 +151,13 @@ pub enum SuspiciousShrink {
 impl Membership {
     /// Takes in the next event; `None` if it changes nothing here. Idempotent.
     pub fn apply(&mut self, event: &Event) -> Option<Change> {
+        Skipped::note(&mut self.skipped, event);
         let node_id = NodeId(event.aggregate_id);
         match &event.body {
             EventBody::NodeEnrolled(enrolled) if enrolled.network_id == self.network_id => {
+                if !self.may_join(node_id, enrolled.prefix) {
+                    return None;
+                }
                 let member = Member {
                     node_id,
                     name: enrolled.name.clone(),
@@ -192,6 +199,14 @@ impl Membership {
             }
             _ => None,
         }
+    }
+
+    /// Ids are never used twice, and a prefix has one owner: traffic to it would go to whoever was
+    /// taken in last.
+    fn may_join(&self, node_id: NodeId, prefix: Prefix) -> bool {
+        let others = self.members.values().filter(|member| member.node_id != node_id);
+        !self.departed.contains(&node_id)
+            && !others.map(|member| member.prefix).any(|other| other.overlaps(prefix))
     }
 
     /// What node `me` must make true; `None` if it is no member (any more).
@@ -289,6 +304,7 @@ pub(crate) mod tests {
             departed: BTreeSet::new(),
             workloads: BTreeMap::new(),
             released: BTreeSet::new(),
+            skipped: None,
         };
         for n in nodes {
             membership.apply(&joined(n));
@@ -370,6 +386,30 @@ pub(crate) mod tests {
         foreign.network_id = NetworkId(Uuid::from_u128(77));
         assert_eq!(membership.apply(&event(2, EventBody::NodeEnrolled(foreign))), None);
         assert_eq!(membership, mesh([1]));
+    }
+
+    #[test]
+    fn a_node_that_departed_or_has_the_prefix_of_another_is_not_taken_in() {
+        let mut membership = mesh([1, 2]);
+        membership.apply(&left(2));
+        let before = membership.clone();
+        assert_eq!(membership.apply(&joined(2)), None, "it has departed");
+        let same_prefix = event(8, EventBody::NodeEnrolled(enrolled(1)));
+        assert_eq!(membership.apply(&same_prefix), None, "it is node 1's");
+        assert_eq!(membership, before);
+        let change = membership.apply(&joined(3));
+        assert_eq!(change, Some(Change::Joined(node_id(3))));
+    }
+
+    #[test]
+    fn what_cannot_be_read_changes_nothing_and_is_counted() {
+        let mut membership = mesh([1, 2]);
+        for word in ["comet-landed", "comet-left"] {
+            let unknown = EventBody::from_columns(word, serde_json::json!({}));
+            assert_eq!(membership.apply(&event(2, unknown)), None);
+        }
+        let skipped = Skipped { count: 2, first_type: "comet-landed".into() };
+        assert_eq!(membership, Membership { skipped: Some(skipped), ..mesh([1, 2]) });
     }
 
     #[test]

@@ -89,7 +89,9 @@ fn concerns_org(event: &Event, org: OrgId) -> bool {
         | EventBody::NodeCertificateIssued(_)
         | EventBody::NodeWithdrawn(_)
         | EventBody::NodeReleased(_)
-        | EventBody::PortPolicySet(_) => false,
+        | EventBody::PortPolicySet(_)
+        // Whom it concerns is not known, so operators of the platform alone are told.
+        | EventBody::Unknown(_) => false,
     }
 }
 
@@ -132,7 +134,8 @@ fn concerns_node(event: &Event, node_id: NodeId, network_id: NetworkId) -> bool 
         | EventBody::RouteCreated(_)
         | EventBody::RouteChanged(_)
         | EventBody::RouteMoved(_)
-        | EventBody::RouteDeleted(_) => false,
+        | EventBody::RouteDeleted(_)
+        | EventBody::Unknown(_) => false,
     }
 }
 
@@ -175,7 +178,8 @@ fn concerns_edge(event: &Event, node_id: NodeId, network_id: NetworkId) -> bool 
         | EventBody::PortPolicySet(_)
         | EventBody::ReleaseCreated(_)
         | EventBody::ReleaseActivated(_)
-        | EventBody::ReleaseSuperseded(_) => false,
+        | EventBody::ReleaseSuperseded(_)
+        | EventBody::Unknown(_) => false,
     }
 }
 
@@ -308,6 +312,22 @@ mod tests {
         let revoked = event(5, EventBody::ApiTokenRevoked(ApiTokenRevoked { org_id }));
         assert!(visible(Viewer::Org(OrgId(Uuid::from_u128(1))), &revoked).is_some());
         assert!(visible(Viewer::Org(OrgId(Uuid::from_u128(2))), &revoked).is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_for_operators_of_the_platform_alone() {
+        let body = EventBody::from_columns("comet-landed", serde_json::json!({ "key": "sesame" }));
+        let unknown = event(5, body);
+        let seen = visible(Viewer::Operator, &unknown).expect("visible");
+        assert!(!serde_json::to_string(&seen).expect("json").contains("sesame"));
+        let (node_id, network_id) = (NodeId(Uuid::from_u128(5)), NetworkId(Uuid::from_u128(5)));
+        for viewer in [
+            Viewer::Org(OrgId(Uuid::from_u128(5))),
+            Viewer::Node { node_id, network_id },
+            Viewer::Edge { node_id, network_id },
+        ] {
+            assert_eq!(visible(viewer, &unknown), None);
+        }
     }
 
     #[test]

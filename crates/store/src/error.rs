@@ -1,7 +1,7 @@
 //! What can go wrong in the store. Conflicts that constraints find are typed; the rest is the
 //! driver's, and never shown to clients.
 
-use sextant_model::{Refusal, event::UnreadableEvent, ipam::IpamRefusal};
+use sextant_model::{AggregateKind, Refusal, event::UnknownEvent, ipam::IpamRefusal};
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,21 @@ pub enum StoreError {
         /// What gives it, or does what it is needed for.
         statement: String,
     },
+    /// The history of something has an event that this version cannot read. Nothing is decided on
+    /// half of what is known; reads go on.
+    #[error(
+        "the history of this {} has an event \"{}\" that was written by a newer version; use a \
+         replica of that version", kind.as_str(), event.event_type
+    )]
+    WrittenByNewer {
+        /// What kind of thing.
+        kind: AggregateKind,
+        /// The first event that cannot be read.
+        event: UnknownEvent,
+    },
+    /// What is to be read is still being filled from the log.
+    #[error("{0} are still being filled from the log")]
+    Filling(String),
     /// The replica is on its way down.
     #[error("this replica is shutting down; ask another one")]
     ShuttingDown,
@@ -89,6 +104,7 @@ impl StoreError {
                 | Self::EventTypeUnknown(_)
                 | Self::OutcomeUnknown(_)
                 | Self::WriterStalled(_)
+                | Self::Filling(_)
                 | Self::ShuttingDown
         )
     }
@@ -114,12 +130,6 @@ fn is_lost_connection(error: &sqlx::Error) -> bool {
         | sqlx::Error::Protocol(_)
         | sqlx::Error::WorkerCrashed => true,
         _ => false,
-    }
-}
-
-impl From<UnreadableEvent> for StoreError {
-    fn from(error: UnreadableEvent) -> Self {
-        Self::Inconsistent { table: "events", reason: error.to_string() }
     }
 }
 

@@ -14,10 +14,13 @@ use sextant_model::{
     Timestamp,
     ipam::{Ipam, IpamRefusal, cut, last_host},
 };
-use sqlx::{PgConnection, PgPool};
+
 use uuid::Uuid;
 
-use crate::error::StoreError;
+use crate::{
+    error::StoreError,
+    session::{PgConnection, Pool},
+};
 
 /// Host numbers a range is carved with: the slack parallel callers may leave in a block.
 const RANGE: i64 = 64;
@@ -26,7 +29,7 @@ const RANGE: i64 = 64;
 #[derive(Debug)]
 pub struct PgIpam<'u> {
     pub(crate) connection: &'u mut PgConnection,
-    pub(crate) carver: &'u PgPool,
+    pub(crate) carver: &'u Pool,
 }
 
 impl Ipam for PgIpam<'_> {

@@ -20,6 +20,7 @@ pub mod read;
 pub mod replicas;
 pub mod report;
 mod role;
+mod session;
 pub mod settle;
 mod unit;
 

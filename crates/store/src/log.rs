@@ -3,7 +3,7 @@
 use sextant_model::{ActorId, AggregateKind, Epoch, Event, EventBody, Timestamp};
 use uuid::Uuid;
 
-use crate::{Store, error::StoreError};
+use crate::{Store, connect::LOG_ANSWER_LIMIT, error::StoreError, session::PgConnection};
 
 pub(crate) struct EventRow {
     pub event_id: i64,
@@ -16,35 +16,39 @@ pub(crate) struct EventRow {
     pub payload: serde_json::Value,
 }
 
-impl TryFrom<EventRow> for Event {
-    type Error = StoreError;
-
-    fn try_from(row: EventRow) -> Result<Self, StoreError> {
-        Ok(Self {
+impl From<EventRow> for Event {
+    fn from(row: EventRow) -> Self {
+        Self {
             event_id: row.event_id,
             occurred_at: Timestamp(row.occurred_at),
-            aggregate_type: kind(&row.aggregate_type)?,
+            aggregate_type: kind(&row.aggregate_type),
             aggregate_id: row.aggregate_id,
             aggregate_seq: row.aggregate_seq,
             actor_id: ActorId(row.actor_id),
-            body: EventBody::from_columns(&row.event_type, row.payload)?,
-        })
+            body: EventBody::from_columns(&row.event_type, row.payload),
+        }
     }
 }
 
-fn kind(word: &str) -> Result<AggregateKind, StoreError> {
-    serde_json::from_value(word.into()).map_err(|_| StoreError::Inconsistent {
-        table: "events",
-        reason: format!("aggregate_type \"{word}\" is not known to this version"),
-    })
+fn kind(word: &str) -> AggregateKind {
+    serde_json::from_value(word.into()).unwrap_or(AggregateKind::Unknown)
 }
 
 impl Store {
-    /// The present life of the log.
+    /// The present life of the log. A database that was promoted, restored or copied begins a new
+    /// one at the first look.
     pub async fn epoch(&self) -> Result<Epoch, StoreError> {
-        let epoch =
-            sqlx::query_scalar!("SELECT epoch FROM stream_epoch").fetch_one(&self.pool).await?;
-        Ok(Epoch(epoch))
+        let current = sqlx::query!(r#"SELECT epoch AS "epoch!", replaced FROM current_epoch()"#)
+            .fetch_one(&self.pool.within(LOG_ANSWER_LIMIT))
+            .await?;
+        if let Some(changed) = current.replaced {
+            tracing::warn!(
+                %changed,
+                "this is another database than before, so a new epoch has begun: every follower \
+                 takes a new snapshot"
+            );
+        }
+        Ok(Epoch(current.epoch))
     }
 
     /// At most `limit` events with `after < event_id <= up_to`, in order. `up_to` must be settled.
@@ -54,7 +58,7 @@ impl Store {
         up_to: i64,
         limit: i64,
     ) -> Result<Vec<Event>, StoreError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.pool.within(LOG_ANSWER_LIMIT).acquire().await?;
         read_events(&mut connection, after, up_to, limit).await
     }
 
@@ -70,12 +74,12 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        rows.into_iter().rev().map(Event::try_from).collect()
+        Ok(rows.into_iter().rev().map(Event::from).collect())
     }
 }
 
 pub(crate) async fn read_events(
-    connection: &mut sqlx::PgConnection,
+    connection: &mut PgConnection,
     after: i64,
     up_to: i64,
     limit: i64,
@@ -91,5 +95,5 @@ pub(crate) async fn read_events(
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter().map(Event::try_from).collect()
+    Ok(rows.into_iter().map(Event::from).collect())
 }

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{Store, error::StoreError};
+use crate::{Store, connect::LOG_ANSWER_LIMIT, error::StoreError};
 
 const SHORTEST_WAIT: Duration = Duration::from_micros(500);
 const LONGEST_WAIT: Duration = Duration::from_millis(20);
@@ -18,7 +18,7 @@ impl Store {
     /// The highest id such that every event up to it can be read now. Waits for the writers that
     /// are on their way; the database ends those that stall.
     pub async fn settle(&self) -> Result<i64, StoreError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.pool.within(LOG_ANSWER_LIMIT).acquire().await?;
         let horizon = sqlx::query!(
             r#"SELECT highest AS "highest!", writers AS "writers!" FROM event_horizon()"#
         )

@@ -1,20 +1,32 @@
 //! One transaction: what a command reads and writes happens together or not at all.
 
-use sextant_model::{ActorId, Event, EventBody, Timestamp, aggregate::Aggregate};
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sextant_model::{
+    ActorId, AggregateKind, Event, EventBody, Timestamp, aggregate::Aggregate, event::UnknownEvent,
+};
+
 use uuid::Uuid;
 
-use crate::{Store, error::StoreError, ipam::PgIpam, log::EventRow};
+use crate::{
+    Store,
+    error::StoreError,
+    ipam::PgIpam,
+    log::EventRow,
+    projection::Projections,
+    session::{PgConnection, Pool, Transaction},
+};
 
 /// A command's reads and writes. The transaction opens with the first write: at READ COMMITTED,
 /// reads before it gain nothing from one. Dropped without [`Unit::commit`], nothing happened.
 #[derive(Debug)]
 pub struct Unit {
-    pool: PgPool,
-    carver: PgPool,
-    transaction: Option<Transaction<'static, Postgres>>,
+    pool: Pool,
+    carver: Pool,
+    transaction: Option<Transaction>,
     last_event_id: i64,
     last_event_at: Option<Timestamp>,
+    /// What was read of something that a newer version wrote.
+    newer: Option<(AggregateKind, UnknownEvent)>,
+    touched: Projections,
 }
 
 /// An aggregate as its events tell it.
@@ -77,7 +89,9 @@ impl Store {
     /// Begins a command.
     pub fn begin(&self) -> Unit {
         let (pool, carver) = (self.pool.clone(), self.carver.clone());
-        Unit { pool, carver, transaction: None, last_event_id: 0, last_event_at: None }
+        let (transaction, last_event_at, newer) = (None, None, None);
+        let touched = Projections::default();
+        Unit { pool, carver, transaction, last_event_id: 0, last_event_at, newer, touched }
     }
 }
 
@@ -106,7 +120,10 @@ impl Unit {
         };
         let mut loaded = Loaded::<A>::fresh(id);
         for row in rows {
-            let event = Event::try_from(row)?;
+            let event = Event::from(row);
+            if let Some(unknown) = event.body.unknown() {
+                self.newer.get_or_insert_with(|| (A::KIND, unknown.clone()));
+            }
             loaded.state.apply(&event.body);
             loaded.version = event.aggregate_seq;
             loaded.created_at.get_or_insert(event.occurred_at);
@@ -125,9 +142,11 @@ impl Unit {
         if events.is_empty() {
             return Ok(());
         }
+        self.check_known()?;
         let connection = self.open().await?;
         let (last, now) = append_on(connection, loaded, events, actor).await?;
         loaded.fold(events, last, now);
+        self.touched = self.touched.and(Projections::of(A::KIND));
         (self.last_event_id, self.last_event_at) = (last, Some(now));
         Ok(())
     }
@@ -138,10 +157,24 @@ impl Unit {
         &mut self,
         batch: &[FirstEvent],
     ) -> Result<(Vec<i64>, Timestamp), StoreError> {
+        self.check_known()?;
         let (ids, now) = append_first_on(self.open().await?, batch).await??;
+        for event in batch {
+            self.touched = self.touched.and(Projections::of(event.body.kind()));
+        }
         self.last_event_id = ids.last().copied().unwrap_or(self.last_event_id);
         self.last_event_at = Some(now);
         Ok((ids, now))
+    }
+
+    /// Refuses to decide on what was loaded if a newer version wrote a part of it.
+    pub fn check_known(&self) -> Result<(), StoreError> {
+        match &self.newer {
+            Some((kind, event)) => {
+                Err(StoreError::WrittenByNewer { kind: *kind, event: event.clone() })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Prefixes and addresses, within this transaction.
@@ -155,6 +188,11 @@ impl Unit {
     /// Last event appended so far; 0 if none.
     pub fn last_event_id(&self) -> i64 {
         self.last_event_id
+    }
+
+    /// The projections that read what was appended so far.
+    pub fn touched(&self) -> Projections {
+        self.touched
     }
 
     /// When the events appended so far happen; `None` if there are none.

@@ -36,7 +36,9 @@ pub fn lint() -> anyhow::Result<()> {
         complaints.extend(check_layers(&name, &manifest));
         complaints.extend(check_lints(&name, &manifest));
         for source in sources_in(&directory)? {
-            complaints.extend(check_length(&source, &read(&source)?));
+            let text = read(&source)?;
+            complaints.extend(check_length(&source, &text));
+            complaints.extend(check_sessions(&source, &text));
         }
     }
     if complaints.is_empty() {
@@ -101,6 +103,22 @@ fn check_length(path: &Path, text: &str) -> Option<String> {
         .then(|| format!("{path} has {lines} lines, more than {LONGEST_FILE}; divide it"))
 }
 
+/// The store reaches the database through connections with deadlines alone.
+fn check_sessions(path: &Path, text: &str) -> Option<String> {
+    // The owner prepares the database by a connection of its own.
+    const EXEMPT: [&str; 3] = ["src/session.rs", "src/connect.rs", "src/role.rs"];
+    let shown = path.display().to_string();
+    if !shown.contains("crates/store/src/") || EXEMPT.iter().any(|file| shown.ends_with(file)) {
+        return None;
+    }
+    let bypasses = |line: &str| {
+        line.contains("PgPool") || (line.contains("sqlx") && line.contains("PgConnection"))
+    };
+    text.lines()
+        .any(bypasses)
+        .then(|| format!("{shown} uses the driver's own connections; use those of crate::session"))
+}
+
 fn sources_in(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut sources = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -153,6 +171,17 @@ mod tests {
         );
         assert_eq!(check_layers("new", "").len(), 1);
         assert!(check_layers("api", "[dependencies]\nsextant-model.workspace = true\n").is_empty());
+    }
+
+    #[test]
+    fn connections_without_a_deadline_are_refused_in_the_store() {
+        let complaint = |path, text| check_sessions(Path::new(path), text).is_some();
+        let (read, session) = ("/w/crates/store/src/read.rs", "/w/crates/store/src/session.rs");
+        assert!(complaint(read, "use sqlx::PgConnection;"));
+        assert!(complaint(read, "use sqlx::{PgPool, Postgres};"));
+        assert!(!complaint(read, "use crate::session::PgConnection;"));
+        assert!(!complaint(session, "use sqlx::PgPool;"));
+        assert!(!complaint("/w/crates/store/tests/store/main.rs", "sqlx::PgPool"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod fuzz_api;
 mod generate;
 mod lint;
 mod nix;
+mod previous;
 mod setup;
 mod shell;
 mod test;
@@ -75,6 +76,8 @@ enum Action {
     Nix,
     /// Check the rules of the house that no compiler knows
     Lint,
+    /// Build the daemons of the last version that has landed, for the tests that run both
+    Previous,
     /// Describe the queries against the database of a scratch server
     #[command(hide = true)]
     DescribeQueries {
@@ -122,6 +125,7 @@ fn dispatch(action: Action) -> anyhow::Result<()> {
         Action::Generate { check } => generate::generate(check),
         Action::Nix => nix::nix(),
         Action::Lint => lint::lint(),
+        Action::Previous => previous::build(),
         Action::DescribeQueries { output } => generate::describe_queries(&output),
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use crate::{
+    previous,
     setup::setup,
     shell::{cargo, has_program, run, with_scratch_postgres},
 };
@@ -13,6 +14,8 @@ pub fn test(arguments: &[OsString]) -> anyhow::Result<()> {
     if !has_program("cargo-nextest") {
         run(cargo()?.args(["install", "--locked", "cargo-nextest"]))?;
     }
+    // First, because the build that follows puts the programs of this version back.
+    previous::build()?;
     // Lab tests run the daemons' programs, which nextest alone would not build.
     run(cargo()?.args(["build", "--workspace", "--bins"]))?;
     let mut nextest = cargo()?;

@@ -28,7 +28,7 @@ impl Pass {
     /// Tells the log. A problem that lasts, one of the `known` ones, is told once.
     pub fn log(&self, known: &[Problem]) {
         for problem in self.problems.iter().filter(|problem| !known.contains(problem)) {
-            tracing::error!(%problem, "the interface is not as it should be");
+            tracing::error!("interface: {problem}");
         }
         if self.steps == 0 || !self.complete {
             return;

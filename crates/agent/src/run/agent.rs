@@ -94,7 +94,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<Exit, RunError
     let saved = view.cursor();
     let applied = saved.filter(|_| pass.complete);
     let mut agent = Agent {
-        stream: Some(Stream::open(&client, saved)),
+        stream: Some(Stream::open(&client, resume_after(&view))),
         reporter: Reporter::start(client.clone(), parts.clock.clone()),
         background: Background::new(),
         client,
@@ -302,7 +302,7 @@ impl Agent {
             Due::Endpoint => self.check_endpoint(),
             Due::Resume => {
                 if self.stream.is_none() {
-                    self.stream = Some(Stream::open(&self.client, self.view.cursor()));
+                    self.stream = Some(Stream::open(&self.client, resume_after(&self.view)));
                 }
             }
         }
@@ -408,7 +408,10 @@ impl Agent {
         let nothing = Cursor { epoch: state.cursor.epoch, event_id: 0 };
         let measured = self.probe.as_ref().map(ProbeHandle::measurements).unwrap_or_default();
         let problems = self.pass.problems.iter().chain(self.problems.iter());
-        let problems: Vec<Problem> = problems.cloned().collect();
+        let mut problems: Vec<Problem> = problems.cloned().collect();
+        if let Some(skipped) = &state.membership.skipped {
+            problems.push(Problem::new(Kind::EventsUnknown, skipped));
+        }
         self.reports += 1;
         self.reporter.report(report::build(&Material {
             revision: self.applied.unwrap_or(nothing),
@@ -451,6 +454,13 @@ async fn next(stream: &mut Option<Stream>) -> Option<Item> {
         Some(stream) => stream.items.recv().await,
         None => std::future::pending().await,
     }
+}
+
+/// Where the stream goes on. A state from which events were left out is not complete: this version
+/// may be the one that can read them, so it takes a snapshot.
+fn resume_after(view: &View) -> Option<Cursor> {
+    let state = view.current()?;
+    state.membership.skipped.is_none().then_some(state.cursor)
 }
 
 /// Chooses when to look again.

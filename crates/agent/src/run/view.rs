@@ -71,7 +71,12 @@ impl View {
                     return Taken::Unbelievable("an event came before any snapshot".into());
                 };
                 state.cursor = cursor;
-                match state.membership.apply(&event) {
+                let knew_all = state.membership.skipped.is_none();
+                let change = state.membership.apply(&event);
+                if let Some(first) = state.membership.skipped.as_ref().filter(|_| knew_all) {
+                    tracing::warn!("{first}");
+                }
+                match change {
                     Some(_) => self.membership_changed(),
                     None => Taken::Advanced,
                 }

@@ -38,6 +38,7 @@ pub(crate) fn mesh(nodes: impl IntoIterator<Item = u16>) -> Membership {
         departed: BTreeSet::new(),
         workloads: BTreeMap::new(),
         released: BTreeSet::new(),
+        skipped: None,
     }
 }
 

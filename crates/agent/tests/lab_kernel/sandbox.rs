@@ -104,6 +104,7 @@ impl Sandbox {
             departed: BTreeSet::new(),
             workloads: BTreeMap::new(),
             released: BTreeSet::new(),
+            skipped: None,
         }
     }
 

@@ -27,7 +27,7 @@ use url::{Host, Url};
 
 use crate::{
     Auth, Client, Frame, Problem,
-    client::{SLOWEST_ANSWER, root_cause},
+    client::{SLOWEST_ANSWER, ipv6_addresses, root_cause},
     frame::{HEARTBEAT_INTERVAL, StreamView},
 };
 
@@ -96,7 +96,7 @@ async fn dial(client: &Client, base: &Url) -> io::Result<TlsStream<TcpStream>> {
         Host::Domain(name) => {
             let server =
                 ServerName::try_from(name.to_owned()).map_err(|_| invalid("bad host name"))?;
-            (TcpStream::connect((name, port)).await?, server)
+            (TcpStream::connect(&*ipv6_addresses(name, port).await?).await?, server)
         }
         Host::Ipv6(address) => {
             (TcpStream::connect((address, port)).await?, ServerName::IpAddress(address.into()))

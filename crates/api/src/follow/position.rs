@@ -62,7 +62,7 @@ impl Position {
                 Place::Seen => Step::Skip,
                 Place::Elsewhere => self.lost(),
             },
-            Frame::Heartbeat { .. } => Step::Skip,
+            Frame::Heartbeat { .. } | Frame::Unknown => Step::Skip,
             Frame::Reset { code, detail } => match code.as_str() {
                 // The position is still good: only the connection ends.
                 "lagged" | "shutting-down" => Step::Reconnect(detail),
@@ -156,6 +156,10 @@ mod tests {
     fn a_heartbeat_is_only_a_sign_of_life() {
         let mut position = Position::new(None);
         let at = Timestamp::from_unix_seconds(0).expect("time");
-        assert_eq!(position.advance(Frame::Heartbeat { at }), Step::Skip);
+        assert_eq!(
+            position.advance(Frame::Heartbeat { at, settled: None, log_age_ms: None }),
+            Step::Skip
+        );
+        assert_eq!(position.advance(Frame::Unknown), Step::Skip);
     }
 }

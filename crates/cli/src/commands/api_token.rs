@@ -10,17 +10,17 @@ use sextant_api::{
         org::Org,
     },
 };
-use sextant_model::{ApiTokenId, DnsLabel, OperatorRole, OrgId, Timestamp};
-use time::OffsetDateTime;
+use sextant_model::{DnsLabel, OperatorRole, OrgId, Timestamp, aggregate::api_token::LIFETIMES};
 
 use crate::{
     args::{Globals, examples, one_of},
     commands::secret_output::SecretOutput,
+    completion::{Things, completed},
     connection::connect,
     duration,
     exit::{Exit, Failure},
     lookup,
-    output::{Output, or_dash, table, word},
+    output::{Output, Row, or_dash, word},
     path::OrgRef,
 };
 
@@ -40,23 +40,34 @@ pub enum ApiTokenCommand {
         #[arg(long, value_parser = one_of::<OperatorRole>(&["viewer", "admin"]))]
         role: OperatorRole,
         /// Only for this org; for the platform if not given, or for the org of the token you ask with
-        #[arg(long, value_name = "NAME|ID")]
+        #[arg(long, value_name = "NAME|ID", add = completed(Things::Orgs))]
         org: Option<OrgRef>,
-        /// How long it works: 15m, 1h, 30d; for ever if not given
-        #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+        /// How long it works, 1m to 3650d; for ever if not given
+        #[arg(long, value_name = "DURATION", value_parser = lifetime)]
         expires_in: Option<Duration>,
         /// Where the token goes
         #[command(flatten)]
         output: SecretOutput,
     },
-    /// List the API tokens
-    #[command(after_long_help = examples(&["sextant api-token list"]))]
-    List,
+    /// List the API tokens that are valid
+    #[command(visible_alias = "ls", after_long_help = examples(&[
+        "sextant api-token list",
+        "sextant api-token list --all",
+    ]))]
+    List {
+        /// Those that are revoked or expired, too
+        #[arg(long)]
+        all: bool,
+    },
     /// Take access back
-    #[command(after_long_help = examples(&["sextant api-token revoke 0198f7a2-4c1e-7c55-8a5d-0d3f6c1b2a9e"]))]
+    #[command(visible_aliases = ["rm", "delete", "remove"], after_long_help = examples(&[
+        "sextant api-token revoke deployer",
+        "sextant api-token revoke 0198f7a2-4c1e",
+    ]))]
     Revoke {
         /// Which one; `sextant api-token list` shows it
-        id: ApiTokenId,
+        #[arg(value_name = "NAME|ID", add = completed(Things::ApiTokens))]
+        token: String,
     },
 }
 
@@ -78,23 +89,25 @@ pub async fn run(
             let new = NewApiToken { name: name.clone(), role: *role, org_id, expires_in };
             create(&client, &new, file, output).await?;
         }
-        ApiTokenCommand::List => {
+        ApiTokenCommand::List { all } => {
             let client = connect(globals).await?;
-            let tokens = lookup::api_tokens(&client).await?;
+            let mut tokens = lookup::api_tokens(&client).await?;
+            let now = output.moments.now();
+            // Programs get what there is.
+            if !all && !output.json {
+                tokens.retain(|token| state(token, now) == "valid");
+            }
             let some_org = !output.json && tokens.iter().any(|token| token.org_id.is_some());
             let orgs = if some_org { lookup::orgs(&client).await? } else { Vec::new() };
-            let now = Timestamp(OffsetDateTime::now_utc());
-            output.show(&tokens, |tokens| listing(tokens, &orgs, now))?;
+            output.list(&tokens, |tokens| listing(tokens, &orgs, output))?;
         }
-        ApiTokenCommand::Revoke { id } => {
+        ApiTokenCommand::Revoke { token } => {
             let client = connect(globals).await?;
             // Read first: it may be the token that this command asks with.
-            let tokens = if output.json { lookup::api_tokens(&client).await? } else { Vec::new() };
-            client.revoke_api_token(*id).await?;
-            output.note(&format!("API token {id} revoked"));
-            if let Some(token) = tokens.into_iter().find(|token| token.id == *id) {
-                output.json_line(&ApiToken { revoked: true, ..token })?;
-            }
+            let token = lookup::api_token(&client, token).await?;
+            client.revoke_api_token(token.id).await?;
+            let said = format!("API token {} \"{}\" revoked", token.id, token.name);
+            output.done(&said, &ApiToken { revoked: true, ..token })?;
         }
     }
     Ok(Exit::Success)
@@ -116,7 +129,8 @@ async fn create(
         async || client.revoke_api_token(id).await,
     )
     .await?;
-    let until = made.expires_at.map_or_else(|| "it is revoked".into(), |until| until.to_string());
+    let until = made.expires_at;
+    let until = until.map_or_else(|| "it is revoked".into(), |at| output.moments.full(at));
     output.note(&format!(
         "API token {id} \"{}\" works as {} until {until}",
         made.name,
@@ -125,23 +139,31 @@ async fn create(
     Ok(())
 }
 
-fn listing(tokens: &[ApiToken], orgs: &[Org], now: Timestamp) -> String {
+fn lifetime(text: &str) -> Result<Duration, String> {
+    duration::between(text, LIFETIMES, "leave the option out for ever")
+}
+
+fn listing(tokens: &[ApiToken], orgs: &[Org], output: &Output) -> String {
+    let moments = &output.moments;
     let org_name = |id: OrgId| {
         let found = orgs.iter().find(|org| org.id == id);
         found.map_or_else(|| id.to_string(), |org| org.name.to_string())
     };
     let rows = tokens.iter().map(|token| {
-        vec![
-            token.id.to_string(),
+        let state = state(token, moments.now());
+        let cells = vec![
             token.name.to_string(),
             word(&token.role),
             or_dash(token.org_id.map(org_name)),
-            state(token, now).into(),
-            token.expires_at.map_or_else(|| "never".into(), |at| at.to_string()),
-            token.created_at.to_string(),
-        ]
+            state.into(),
+            token.expires_at.map_or_else(|| "never".into(), |at| moments.relative(at)),
+            moments.age(token.created_at),
+            token.id.to_string(),
+        ];
+        Row::marked(cells, state == "expired")
     });
-    table(&["id", "name", "role", "org", "state", "expires at", "created at"], rows)
+    let age = moments.title("created at");
+    output.table(&["name", "role", "org", "state", "expires", age, "+id"], rows)
 }
 
 fn state(token: &ApiToken, now: Timestamp) -> &'static str {

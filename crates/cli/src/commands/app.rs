@@ -5,10 +5,12 @@ use sextant_api::resource::app::{App, NewApp};
 
 use crate::{
     args::{Globals, examples},
+    completion::{Things, completed},
     connection::connect,
     exit::{Exit, Failure},
     lookup,
-    output::{Output, details, table},
+    named::Named,
+    output::{Output, details},
     path::{AppPath, AppRef, OrgRef},
 };
 
@@ -23,17 +25,17 @@ pub enum AppCommand {
         app: AppPath,
     },
     /// List the apps, all or those of one org
-    #[command(after_long_help = examples(&["sextant app list", "sextant app list shop --json"]))]
+    #[command(visible_alias = "ls", after_long_help = examples(&["sextant app list", "sextant app list shop --json"]))]
     List {
         /// Only those of this org
-        #[arg(value_name = "ORG|ID")]
+        #[arg(value_name = "ORG|ID", add = completed(Things::Orgs))]
         org: Option<OrgRef>,
     },
     /// Delete an app that has no environments
-    #[command(after_long_help = examples(&["sextant app delete shop/web --yes"]))]
+    #[command(visible_aliases = ["rm", "remove"], after_long_help = examples(&["sextant app delete shop/web --yes"]))]
     Delete {
         /// Which one
-        #[arg(value_name = "ORG/APP|ID")]
+        #[arg(value_name = "ORG/APP|ID", add = completed(Things::Apps))]
         app: AppRef,
         /// Do not ask
         #[arg(long)]
@@ -53,19 +55,19 @@ pub async fn run(
             let org = lookup::org_id(&client, &OrgRef::Name(app.org.clone())).await?;
             let new = NewApp { org_id: Some(org), name: app.app.clone() };
             let send = async |key: &str| client.create_app(&new, Some(key)).await;
-            output.show(&lookup::create(send).await?.value, described)?;
+            output.one(&lookup::create(send).await?.value, |made| described(made, output))?;
         }
         AppCommand::List { org } => {
             let org = match org {
                 Some(org) => Some(lookup::org_id(&client, org).await?),
                 None => None,
             };
-            output.show(&lookup::apps(&client, org).await?, |apps| listing(apps))?;
+            output.list(&lookup::apps(&client, org).await?, |apps| listing(apps, output))?;
         }
         AppCommand::Delete { app, yes } => {
             let id = lookup::app_id(&client, app).await?;
             let found = client.app(id).await?;
-            let path = path(&found.value);
+            let path = Named::name(&found.value);
             let question = format!("Delete app \"{path}\" ({id})?");
             if let Some(exit) = output.confirmed(*yes, &question).await? {
                 return Ok(exit);
@@ -77,22 +79,18 @@ pub async fn run(
     Ok(Exit::Success)
 }
 
-fn path(app: &App) -> String {
-    format!("{}/{}", app.org_name, app.name)
+fn listing(apps: &[App], output: &Output) -> String {
+    let row =
+        |app: &App| vec![Named::name(app), output.moments.age(app.created_at), app.id.to_string()];
+    output.table(&["app", output.moments.title("created at"), "+id"], apps.iter().map(row))
 }
 
-fn listing(apps: &[App]) -> String {
-    let rows =
-        apps.iter().map(|app| vec![path(app), app.created_at.to_string(), app.id.to_string()]);
-    table(&["app", "created at", "id"], rows)
-}
-
-fn described(app: &App) -> String {
+fn described(app: &App, output: &Output) -> String {
     details([
-        ("app", path(app)),
+        ("app", Named::name(app)),
         ("id", app.id.to_string()),
         ("org id", app.org_id.to_string()),
-        ("created at", app.created_at.to_string()),
+        ("created at", output.moments.full(app.created_at)),
         ("version", app.version.to_string()),
     ])
 }

@@ -1,10 +1,11 @@
 //! `sextant completions`.
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
 use crate::{
-    args::{Cli, examples},
+    args::examples,
+    completion,
     exit::{Exit, Failure},
     output::Output,
 };
@@ -20,10 +21,11 @@ pub struct CompletionsArgs {
     pub shell: Shell,
 }
 
-/// Prints the script.
+/// Prints the script, which asks this program for the words, names of nodes and the like included.
 pub fn run(args: &CompletionsArgs, output: &Output) -> Result<Exit, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "sextant", &mut script);
+    completion::script(&args.shell.to_string(), &mut script)
+        .map_err(|error| Failure::BadInput(error.to_string()))?;
     output.text(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Success)
 }

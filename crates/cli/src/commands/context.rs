@@ -7,6 +7,7 @@ use sextant_model::DnsLabel;
 
 use crate::{
     args::{Globals, examples},
+    completion::{Things, completed},
     context::{self, Context, ContextError, Contexts},
     exit::{Exit, Failure},
     output::{Output, details, table},
@@ -25,24 +26,27 @@ pub enum ContextCommand {
         name: DnsLabel,
     },
     /// List the contexts
-    #[command(after_long_help = examples(&["sextant context list"]))]
+    #[command(visible_alias = "ls", after_long_help = examples(&["sextant context list"]))]
     List,
     /// Make a context the current one
     #[command(after_long_help = examples(&["sextant context use lab"]))]
     Use {
         /// Which one
+        #[arg(add = completed(Things::Contexts))]
         name: DnsLabel,
     },
     /// Forget a context; the files it names stay
-    #[command(after_long_help = examples(&["sextant context remove lab"]))]
+    #[command(visible_aliases = ["rm", "delete"], after_long_help = examples(&["sextant context remove lab"]))]
     Remove {
         /// Which one
+        #[arg(add = completed(Things::Contexts))]
         name: DnsLabel,
     },
     /// Show a context, the current one if none is named
     #[command(after_long_help = examples(&["sextant context show", "sextant context show lab"]))]
     Show {
         /// Which one
+        #[arg(add = completed(Things::Contexts))]
         name: Option<DnsLabel>,
     },
 }
@@ -65,7 +69,10 @@ pub fn run(command: &ContextCommand, globals: &Globals, output: &Output) -> Resu
             let rest = if current { "; it is the current one" } else { "" };
             output.note(&format!("context \"{name}\" added{rest}"));
         }
-        ContextCommand::List => output.show(&contexts, listing)?,
+        ContextCommand::List => {
+            let named: Vec<_> = contexts.contexts.iter().collect();
+            output.show_items(&contexts, &named, listing)?;
+        }
         ContextCommand::Use { name } => {
             find(&contexts, name)?;
             contexts.current = Some(name.clone());

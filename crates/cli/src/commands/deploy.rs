@@ -10,11 +10,12 @@ use sextant_api::{
         workload::{Workload, WorkloadStatus},
     },
 };
-use sextant_model::{DnsLabel, ReleaseId, event::ProcessSpec};
+use sextant_model::{DnsLabel, ReleaseId, aggregate::release::MOST_INSTANCES, event::ProcessSpec};
 
 use crate::{
     args::{Globals, examples},
     commands::release,
+    completion::{Things, completed},
     connection::connect,
     duration,
     exit::{Exit, Failure},
@@ -22,6 +23,7 @@ use crate::{
     output::{Output, word},
     path::EnvironmentRef,
     progress::{Progress, Wait, until_ended},
+    values,
 };
 
 /// The beginning of `sextant deploy --help`.
@@ -40,7 +42,7 @@ pub const ABOUT: &str = "\
 ]))]
 pub struct DeployArgs {
     /// Where to
-    #[arg(value_name = "ORG/APP/ENVIRONMENT|ID")]
+    #[arg(value_name = "ORG/APP/ENVIRONMENT|ID", add = completed(Things::Environments))]
     pub environment: EnvironmentRef,
     /// Process types, each with its number of workloads
     #[arg(required = true, value_name = "TYPE=COUNT")]
@@ -62,13 +64,24 @@ impl FromStr for Process {
 
     fn from_str(text: &str) -> Result<Self, String> {
         const FORM: &str = "write a process type and how many of it, like web=2";
-        let (name, count) = text.split_once('=').ok_or(FORM)?;
-        let process_type = DnsLabel::new(name).map_err(|error| format!("{error}; {FORM}"))?;
-        let instances = count.parse().map_err(|_| format!("count \"{count}\" is none; {FORM}"))?;
+        let (process_type, instances): (DnsLabel, _) = values::pair(text, '=', FORM, instances)?;
         if instances == 0 {
-            return Err(format!("leave out {process_type} to run none of it"));
+            return Err(format!("\"{text}\" runs none; leave {process_type} out for that"));
         }
         Ok(Self(ProcessSpec { process_type, instances }))
+    }
+}
+
+/// How many workloads of a process type.
+fn instances(text: &str) -> Result<u16, String> {
+    match text.parse::<u64>() {
+        Ok(count) if count <= MOST_INSTANCES.into() => {
+            u16::try_from(count).map_err(|e| e.to_string())
+        }
+        Ok(count) => {
+            Err(format!("{count} is too many; at most {MOST_INSTANCES} of one process type"))
+        }
+        Err(_) => Err(format!("\"{text}\" is not a number from 1 to {MOST_INSTANCES}")),
     }
 }
 
@@ -82,11 +95,11 @@ pub async fn run(args: &DeployArgs, globals: &Globals, output: &Output) -> Resul
     let made = lookup::create(send).await?;
     let wait = Wait::new(args.wait, args.timeout);
     if wait == Wait::No {
-        output.show(&made, release::described)?;
+        output.one(&made, |made| release::described(made, None, output))?;
         return Ok(Exit::Success);
     }
     if !output.json {
-        output.text(&release::described(&made))?;
+        output.text(&release::described(&made, None, output))?;
     }
     until_live(&client, made, wait, output).await
 }
@@ -110,16 +123,19 @@ async fn until_live(
         Some(release) if release.status == ReleaseStatus::Incomplete => {
             (Exit::Finding, format!("{what} {}", release::INCOMPLETE))
         }
-        Some(release) => (Exit::Finding, format!("{what} {}", superseded(release))),
+        Some(release) => {
+            let successor = release::successor(client, release).await?;
+            (Exit::Finding, format!("{what} {}", superseded(successor)))
+        }
         None => (Exit::Finding, format!("{what} is not live yet; {goes_on}")),
     };
     output.done(&note, &ended.unwrap_or(made))?;
     Ok(exit)
 }
 
-fn superseded(release: &Release) -> String {
-    match release.superseded_by {
-        Some(by) => format!("was superseded by release {by} before it was live"),
+fn superseded(successor: Option<i32>) -> String {
+    match successor {
+        Some(number) => format!("was superseded by release {number} before it was live"),
         None => "was superseded before it was live".into(),
     }
 }
@@ -161,12 +177,13 @@ mod tests {
         assert_eq!((spec.process_type.as_str(), spec.instances), ("web", 2));
         for (bad, why) in [
             ("web", "like web=2"),
-            ("web=", "count \"\""),
-            ("web=two", "count \"two\""),
-            ("web=-1", "count \"-1\""),
-            ("web=70000", "count \"70000\""),
+            ("web=", "\"\" is not a number"),
+            ("web=two", "\"two\" is not a number"),
+            ("web=-1", "\"-1\" is not a number"),
+            ("web=101", "at most 100"),
+            ("web=100000", "100000 is too many; at most 100"),
             ("Web=1", "contains 'W'"),
-            ("web=0", "leave out web"),
+            ("web=0", "leave web out"),
         ] {
             let error = bad.parse::<Process>().expect_err(bad);
             assert!(error.contains(why), "{bad}: {error}");

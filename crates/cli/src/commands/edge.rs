@@ -65,7 +65,7 @@ pub async fn run(
         Some(edges) => edges,
         None => lookup::edges(&client).await?,
     };
-    output.show(&edges, |edges| described(edges))?;
+    output.list(&edges, described)?;
     Ok(if complaints(&edges).is_empty() { Exit::Success } else { Exit::Finding })
 }
 

@@ -1,17 +1,21 @@
 //! `sextant environment`: deployments of an app.
 
+use std::collections::BTreeMap;
+
 use clap::Subcommand;
 use sextant_api::{
     Client,
     resource::environment::{Environment, NewEnvironment},
 };
+use sextant_model::NetworkId;
 
 use crate::{
     args::{Globals, examples},
+    completion::{Things, completed},
     connection::connect,
     exit::{Exit, Failure},
     lookup,
-    output::{Output, details, table},
+    output::{Output, details},
     path::{EnvironmentPath, EnvironmentRef, OrgRef, Within},
 };
 
@@ -28,31 +32,31 @@ pub enum EnvironmentCommand {
         #[arg(value_name = "ORG/APP/ENVIRONMENT")]
         environment: EnvironmentPath,
         /// The network its workloads will live in; may be left out if there is only one
-        #[arg(long, value_name = "NAME|ID")]
+        #[arg(long, value_name = "NAME|ID", add = completed(Things::Networks))]
         network: Option<String>,
     },
     /// List the environments: all, or those of an org or an app
-    #[command(after_long_help = examples(&[
+    #[command(visible_alias = "ls", after_long_help = examples(&[
         "sextant environment list",
         "sextant environment list shop/web --json",
     ]))]
     List {
         /// Only those of this org or app
-        #[arg(value_name = "ORG[/APP]")]
+        #[arg(value_name = "ORG[/APP]", add = completed(Things::Apps))]
         within: Option<Within>,
     },
     /// Show an environment
     #[command(after_long_help = examples(&["sextant environment show shop/web/production"]))]
     Show {
         /// Which one
-        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID")]
+        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID", add = completed(Things::Environments))]
         environment: EnvironmentRef,
     },
     /// Delete an environment without routes and workloads; its hostnames are given back
-    #[command(after_long_help = examples(&["sextant environment delete shop/web/staging --yes"]))]
+    #[command(visible_aliases = ["rm", "remove"], after_long_help = examples(&["sextant environment delete shop/web/staging --yes"]))]
     Delete {
         /// Which one
-        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID")]
+        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID", add = completed(Things::Environments))]
         environment: EnvironmentRef,
         /// Do not ask
         #[arg(long)]
@@ -70,15 +74,19 @@ pub async fn run(
     match command {
         EnvironmentCommand::Create { environment, network } => {
             let made = create(&client, environment, network.as_deref()).await?;
-            output.show(&made, described)?;
+            let networks = network_names(&client, output).await?;
+            output.one(&made, |made| described(made, &networks, output))?;
         }
         EnvironmentCommand::List { within } => {
             let found = list(&client, within.as_ref()).await?;
-            output.show(&found, |found| listing(found))?;
+            let networks = network_names(&client, output).await?;
+            output.list(&found, |found| listing(found, &networks, output))?;
         }
         EnvironmentCommand::Show { environment } => {
             let id = lookup::environment_id(&client, environment).await?;
-            output.show(&client.environment(id).await?.value, described)?;
+            let found = client.environment(id).await?.value;
+            let networks = network_names(&client, output).await?;
+            output.one(&found, |found| described(found, &networks, output))?;
         }
         EnvironmentCommand::Delete { environment, yes } => {
             let id = lookup::environment_id(&client, environment).await?;
@@ -122,26 +130,55 @@ async fn list(client: &Client, within: Option<&Within>) -> Result<Vec<Environmen
     lookup::environments(client, org, app).await
 }
 
-fn listing(environments: &[Environment]) -> String {
+/// What networks are called. An org may not list them, and is shown ids.
+async fn network_names(
+    client: &Client,
+    output: &Output,
+) -> Result<BTreeMap<NetworkId, String>, Failure> {
+    if output.json {
+        return Ok(BTreeMap::new());
+    }
+    match lookup::networks(client).await {
+        Ok(found) => Ok(found.into_iter().map(|one| (one.id, one.name.to_string())).collect()),
+        Err(failure) if failure.is_forbidden() => Ok(BTreeMap::new()),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn network(environment: &Environment, names: &BTreeMap<NetworkId, String>) -> String {
+    let id = environment.network_id;
+    names.get(&id).cloned().unwrap_or_else(|| id.to_string())
+}
+
+fn listing(
+    environments: &[Environment],
+    networks: &BTreeMap<NetworkId, String>,
+    output: &Output,
+) -> String {
     let rows = environments.iter().map(|environment| {
         vec![
             environment.path(),
-            environment.network_id.to_string(),
-            environment.created_at.to_string(),
+            network(environment, networks),
+            output.moments.age(environment.created_at),
             environment.id.to_string(),
         ]
     });
-    table(&["environment", "network id", "created at", "id"], rows)
+    let age = output.moments.title("created at");
+    output.table(&["environment", "network", age, "+id"], rows)
 }
 
-fn described(environment: &Environment) -> String {
+fn described(
+    environment: &Environment,
+    networks: &BTreeMap<NetworkId, String>,
+    output: &Output,
+) -> String {
     details([
         ("environment", environment.path()),
         ("id", environment.id.to_string()),
         ("org id", environment.org_id.to_string()),
         ("app id", environment.app_id.to_string()),
-        ("network id", environment.network_id.to_string()),
-        ("created at", environment.created_at.to_string()),
+        ("network", network(environment, networks)),
+        ("created at", output.moments.full(environment.created_at)),
         ("version", environment.version.to_string()),
     ])
 }

@@ -15,11 +15,13 @@ use sextant_model::HostPattern;
 
 use crate::{
     args::{Globals, examples},
+    completion::{Things, completed},
     connection::connect,
     exit::{Exit, Failure},
     lookup,
-    output::{Output, details, table, word},
+    output::{Output, details, word},
     path::EnvironmentRef,
+    values,
 };
 
 /// How long resolvers may keep the record that proves a name, in seconds.
@@ -35,25 +37,27 @@ pub enum HostnameCommand {
     ]))]
     Claim {
         /// For which environment
-        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID")]
+        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID", add = completed(Things::Environments))]
         environment: EnvironmentRef,
         /// The name: exact, or a wildcard over one label
+        #[arg(value_parser = values::pattern)]
         hostname: HostPattern,
     },
     /// Look for the TXT record now; the hostname is the environment's own if it is there
     #[command(after_long_help = examples(&["sextant hostname verify shop/web/production shop.example.com"]))]
     Verify {
         /// Whose claim it is
-        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID")]
+        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID", add = completed(Things::Environments))]
         environment: EnvironmentRef,
         /// The name that was claimed
+        #[arg(value_parser = values::pattern, add = completed(Things::Hostnames))]
         hostname: HostPattern,
     },
     /// List the hostnames of an environment
-    #[command(after_long_help = examples(&["sextant hostname list shop/web/production"]))]
+    #[command(visible_alias = "ls", after_long_help = examples(&["sextant hostname list shop/web/production"]))]
     List {
         /// Which one
-        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID")]
+        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID", add = completed(Things::Environments))]
         environment: EnvironmentRef,
     },
     /// Move a hostname to another environment, with every route that uses it; to another org the
@@ -63,24 +67,26 @@ pub enum HostnameCommand {
     ]))]
     Move {
         /// The name
+        #[arg(value_parser = values::pattern, add = completed(Things::Hostnames))]
         hostname: HostPattern,
         /// Whose it is
-        #[arg(long, value_name = "ORG/APP/ENVIRONMENT|ID")]
+        #[arg(long, value_name = "ORG/APP/ENVIRONMENT|ID", add = completed(Things::Environments))]
         from: EnvironmentRef,
         /// Whose it becomes; it must run every process type that the routes lead to
-        #[arg(long, value_name = "ORG/APP/ENVIRONMENT|ID")]
+        #[arg(long, value_name = "ORG/APP/ENVIRONMENT|ID", add = completed(Things::Environments))]
         to: EnvironmentRef,
         /// Do not ask
         #[arg(long)]
         yes: bool,
     },
     /// Give a hostname back that no route uses
-    #[command(after_long_help = examples(&["sextant hostname release shop/web/production shop.example.com --yes"]))]
+    #[command(visible_aliases = ["rm", "delete", "remove"], after_long_help = examples(&["sextant hostname release shop/web/production shop.example.com --yes"]))]
     Release {
         /// Whose it is
-        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID")]
+        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID", add = completed(Things::Environments))]
         environment: EnvironmentRef,
         /// The name
+        #[arg(value_parser = values::pattern, add = completed(Things::Hostnames))]
         hostname: HostPattern,
         /// Do not ask
         #[arg(long)]
@@ -106,11 +112,11 @@ pub async fn run(
         HostnameCommand::Verify { environment, hostname } => {
             let id = lookup::environment_id(&client, environment).await?;
             let verified = client.verify_hostname(id, hostname).await?;
-            output.show(&verified, described)?;
+            output.one(&verified, |found| described(found, environment, output))?;
         }
         HostnameCommand::List { environment } => {
             let id = lookup::environment_id(&client, environment).await?;
-            output.show(&lookup::hostnames(&client, id).await?, |found| listing(found))?;
+            output.list(&lookup::hostnames(&client, id).await?, |found| listing(found, output))?;
         }
         HostnameCommand::Move { hostname, from, to, yes } => {
             return transfer(&client, hostname, (from, to), *yes, output).await;
@@ -129,7 +135,7 @@ fn claim_made(
     output: &Output,
 ) -> Result<(), Failure> {
     let Some(challenge) = &claimed.challenge else {
-        return output.show(claimed, described);
+        return output.one(claimed, |found| described(found, environment, output));
     };
     let hostname = &claimed.hostname;
     output.note(&format!(
@@ -137,7 +143,7 @@ fn claim_made(
          `sextant hostname verify {environment} {}`:",
         quoted(hostname)
     ));
-    output.show(claimed, |_| format!("{}\n", record(challenge)))
+    output.one(claimed, |_| format!("{}\n", record(challenge)))
 }
 
 /// A TXT record as zone files have it (RFC 1035 section 5.1).
@@ -148,7 +154,7 @@ fn record(challenge: &HostnameChallenge) -> String {
 }
 
 /// The name as a shell takes it.
-fn quoted(hostname: &HostPattern) -> String {
+pub fn quoted(hostname: &HostPattern) -> String {
     if hostname.is_wildcard() { format!("'{hostname}'") } else { hostname.to_string() }
 }
 
@@ -237,20 +243,22 @@ async fn release(
     Ok(Exit::Success)
 }
 
-fn listing(hostnames: &[EnvironmentHostname]) -> String {
+fn listing(hostnames: &[EnvironmentHostname], output: &Output) -> String {
     let rows = hostnames.iter().map(|found| {
         let proof = found.challenge.as_ref().map_or_else(|| "-".into(), record);
-        vec![found.hostname.to_string(), word(&found.state), found.since.to_string(), proof]
+        let age = output.moments.age(found.since);
+        vec![found.hostname.to_string(), word(&found.state), age, proof]
     });
-    table(&["hostname", "state", "since", "record to publish"], rows)
+    let age = output.moments.title("since");
+    output.table(&["hostname", "state", age, "record to publish"], rows)
 }
 
-fn described(found: &EnvironmentHostname) -> String {
+fn described(found: &EnvironmentHostname, environment: &EnvironmentRef, output: &Output) -> String {
     let mut lines = vec![
         ("hostname", found.hostname.to_string()),
-        ("environment id", found.environment_id.to_string()),
+        ("environment", environment.to_string()),
         ("state", word(&found.state)),
-        ("since", found.since.to_string()),
+        ("since", output.moments.full(found.since)),
     ];
     if let (HostnameState::Pending, Some(challenge)) = (found.state, &found.challenge) {
         lines.push(("record", record(challenge)));

@@ -6,10 +6,11 @@ use sextant_model::{DnsLabel, IpStackMode, Prefix, Topology};
 
 use crate::{
     args::{Globals, examples, one_of},
+    completion::{Things, completed},
     connection::connect,
     exit::{Exit, Failure},
     lookup,
-    output::{Output, details, or_dash, table, word},
+    output::{Output, details, or_dash, word},
 };
 
 /// What to do with networks.
@@ -34,29 +35,29 @@ pub enum NetworkCommand {
         topology: Topology,
     },
     /// List the networks
-    #[command(after_long_help = examples(&["sextant network list", "sextant network list --json"]))]
+    #[command(visible_alias = "ls", after_long_help = examples(&["sextant network list", "sextant network list --json"]))]
     List,
     /// Show a network
     #[command(after_long_help = examples(&["sextant network show mesh"]))]
     Show {
         /// Which one
-        #[arg(value_name = "NAME|ID")]
+        #[arg(value_name = "NAME|ID", add = completed(Things::Networks))]
         network: String,
     },
     /// Give a network another name
     #[command(after_long_help = examples(&["sextant network rename mesh backbone"]))]
     Rename {
         /// Which one
-        #[arg(value_name = "NAME|ID")]
+        #[arg(value_name = "NAME|ID", add = completed(Things::Networks))]
         network: String,
         /// The new name
         new_name: DnsLabel,
     },
     /// Delete a network that has no nodes
-    #[command(after_long_help = examples(&["sextant network delete mesh", "sextant network delete mesh --yes"]))]
+    #[command(visible_aliases = ["rm", "remove"], after_long_help = examples(&["sextant network delete mesh", "sextant network delete mesh --yes"]))]
     Delete {
         /// Which one
-        #[arg(value_name = "NAME|ID")]
+        #[arg(value_name = "NAME|ID", add = completed(Things::Networks))]
         network: String,
         /// Do not ask
         #[arg(long)]
@@ -81,21 +82,21 @@ pub async fn run(
                 ipv4_prefix: None,
             };
             let send = async |key: &str| client.create_network(&new, Some(key)).await;
-            output.show(&lookup::create(send).await?.value, described)?;
+            output.one(&lookup::create(send).await?.value, |made| described(made, output))?;
         }
         NetworkCommand::List => {
-            output.show(&lookup::networks(&client).await?, |networks| listing(networks))?;
+            output.list(&lookup::networks(&client).await?, |networks| listing(networks, output))?;
         }
         NetworkCommand::Show { network } => {
             let id = lookup::network_id(&client, network).await?;
-            output.show(&client.network(id).await?.value, described)?;
+            output.one(&client.network(id).await?.value, |found| described(found, output))?;
         }
         NetworkCommand::Rename { network, new_name } => {
             let id = lookup::network_id(&client, network).await?;
             let etag = client.network(id).await?.etag.unwrap_or_default();
             let patch = NetworkPatch { name: new_name.clone() };
             let renamed = client.patch_network(id, &patch, &etag).await?;
-            output.show(&renamed.value, described)?;
+            output.one(&renamed.value, |found| described(found, output))?;
         }
         NetworkCommand::Delete { network, yes } => {
             let id = lookup::network_id(&client, network).await?;
@@ -115,27 +116,29 @@ pub async fn run(
     Ok(Exit::Success)
 }
 
-fn listing(networks: &[Network]) -> String {
+fn listing(networks: &[Network], output: &Output) -> String {
     let rows = networks.iter().map(|network| {
         vec![
             network.name.to_string(),
             prefixes(network),
             word(&network.ip_stack_mode),
             word(&network.topology),
+            output.moments.age(network.created_at),
             network.id.to_string(),
         ]
     });
-    table(&["name", "prefix", "ip stack", "topology", "id"], rows)
+    let age = output.moments.title("created at");
+    output.table(&["name", "prefix", "ip stack", "topology", age, "+id"], rows)
 }
 
-fn described(network: &Network) -> String {
+fn described(network: &Network, output: &Output) -> String {
     details([
         ("name", network.name.to_string()),
         ("id", network.id.to_string()),
         ("prefix", prefixes(network)),
         ("ip stack mode", word(&network.ip_stack_mode)),
         ("topology", word(&network.topology)),
-        ("created at", network.created_at.to_string()),
+        ("created at", output.moments.full(network.created_at)),
         ("version", network.version.to_string()),
     ])
 }

@@ -9,20 +9,22 @@ use sextant_api::{
     Client,
     resource::{
         network::Network,
-        node::{Node, NodePatch},
+        node::{Node, NodePatch, NodePhase},
         status::{NodeStatus, Status},
     },
 };
-use sextant_model::health::{Finding, span_ms};
+use sextant_model::health::Finding;
 
 use crate::{
-    args::{Globals, examples},
+    args::{Globals, examples, one_of},
     commands::status,
+    completion::{Things, completed},
     connection::connect,
     duration::{self, ago},
     exit::{Exit, Failure},
     health::{NodeHealth, active_peers, measured, verdict},
     lookup,
+    moment::skew,
     output::{Output, details, listed, or_dash, table, word},
     progress::Wait,
 };
@@ -31,23 +33,34 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
     /// List the nodes
-    #[command(after_long_help = examples(&["sextant node list", "sextant node list --json"]))]
-    List,
+    #[command(visible_alias = "ls", after_long_help = examples(&[
+        "sextant node list",
+        "sextant node list --phase withdrawn --network mesh",
+        "sextant node list -o wide",
+    ]))]
+    List {
+        /// Only those in this phase; it may be given several times
+        #[arg(long, value_name = "PHASE", value_parser = one_of::<NodePhase>(&["active", "withdrawn"]))]
+        phase: Vec<NodePhase>,
+        /// Only those of this network
+        #[arg(long, value_name = "NAME|ID", add = completed(Things::Networks))]
+        network: Option<String>,
+    },
     /// Show a node
     #[command(after_long_help = examples(&["sextant node show worker-1"]))]
     Show {
         /// Which one
-        #[arg(value_name = "NAME|ID")]
+        #[arg(value_name = "NAME|ID", add = completed(Things::Nodes))]
         node: String,
     },
     /// Make a node leave: its peers drop it, then its addresses are released
-    #[command(after_long_help = examples(&[
+    #[command(visible_aliases = ["rm", "delete"], after_long_help = examples(&[
         "sextant node remove worker-1",
         "sextant node remove worker-1 --yes --wait --timeout 5m",
     ]))]
     Remove {
         /// Which one
-        #[arg(value_name = "NAME|ID")]
+        #[arg(value_name = "NAME|ID", add = completed(Things::Nodes))]
         node: String,
         /// Do not ask
         #[arg(long)]
@@ -63,7 +76,7 @@ pub enum NodeCommand {
     #[command(after_long_help = examples(&["sextant node set-endpoint worker-1 [2001:db8::1]:51820"]))]
     SetEndpoint {
         /// Which one
-        #[arg(value_name = "NAME|ID")]
+        #[arg(value_name = "NAME|ID", add = completed(Things::Nodes))]
         node: String,
         /// A unicast IPv6 address and a port, [ADDRESS]:PORT
         #[arg(value_name = "ADDR", value_parser = parse_endpoint)]
@@ -73,7 +86,7 @@ pub enum NodeCommand {
     #[command(after_long_help = examples(&["sextant node status", "sextant node status worker-1"]))]
     Status {
         /// Which one; all if not given
-        #[arg(value_name = "NAME|ID")]
+        #[arg(value_name = "NAME|ID", add = completed(Things::Nodes))]
         node: Option<String>,
     },
 }
@@ -81,8 +94,12 @@ pub enum NodeCommand {
 fn parse_endpoint(text: &str) -> Result<SocketAddr, String> {
     match text.parse() {
         Ok(endpoint @ SocketAddr::V6(_)) => Ok(endpoint),
-        Ok(SocketAddr::V4(_)) => Err("the underlay is IPv6; give [ADDRESS]:PORT".into()),
-        Err(_) => Err("it is not of the form [ADDRESS]:PORT, like [2001:db8::1]:51820".into()),
+        Ok(SocketAddr::V4(_)) => {
+            Err(format!("\"{text}\" is IPv4 and the underlay is IPv6; give [ADDRESS]:PORT"))
+        }
+        Err(_) => {
+            Err(format!("\"{text}\" is not of the form [ADDRESS]:PORT, like [2001:db8::1]:51820"))
+        }
     }
 }
 
@@ -94,14 +111,21 @@ pub async fn run(
 ) -> Result<Exit, Failure> {
     let client = connect(globals).await?;
     match command {
-        NodeCommand::List => {
-            let nodes = lookup::nodes(&client).await?;
-            let networks = if output.json { Vec::new() } else { lookup::networks(&client).await? };
-            output.show(&nodes, |nodes| listing(nodes, &networks))?;
+        NodeCommand::List { phase, network } => {
+            let mut nodes = lookup::nodes(&client).await?;
+            nodes.retain(|node| phase.is_empty() || phase.contains(&node.phase));
+            if let Some(network) = network {
+                let id = lookup::network_id(&client, network).await?;
+                nodes.retain(|node| node.network_id == id);
+            }
+            let networks = networks(&client, output).await?;
+            output.list(&nodes, |nodes| listing(nodes, &networks, output))?;
         }
         NodeCommand::Show { node } => {
             let id = lookup::node_id(&client, node).await?;
-            output.show(&client.node(id).await?.value, described)?;
+            let node = client.node(id).await?.value;
+            let networks = networks(&client, output).await?;
+            output.one(&node, |node| described(node, &networks, output))?;
         }
         NodeCommand::Remove { node, yes, wait, timeout } => {
             let wait = Wait::new(*wait, *timeout);
@@ -111,11 +135,13 @@ pub async fn run(
             let id = lookup::node_id(&client, node).await?;
             let etag = client.node(id).await?.etag.unwrap_or_default();
             let patch = NodePatch { endpoint: *endpoint };
-            output.show(&client.patch_node(id, &patch, &etag).await?.value, described)?;
+            let node = client.patch_node(id, &patch, &etag).await?.value;
+            let networks = networks(&client, output).await?;
+            output.one(&node, |node| described(node, &networks, output))?;
         }
         NodeCommand::Status { node: None } => {
             let status = client.status().await?;
-            output.show(&status.nodes, |_| status::nodes(&status))?;
+            output.list(&status.nodes, |_| status::nodes(&status))?;
             return Ok(verdict(&status.judged()));
         }
         NodeCommand::Status { node: Some(node) } => return one_status(&client, node, output).await,
@@ -131,42 +157,57 @@ async fn one_status(client: &Client, wanted: &str, output: &Output) -> Result<Ex
             "node \"{wanted}\" has no status: it is gone; `sextant events` shows when it left"
         )));
     };
-    output.show(node, |node| status_of(node, &status))?;
+    output.one(node, |node| status_of(node, &status))?;
     Ok(verdict(&about(node, &status)))
 }
 
-fn listing(nodes: &[Node], networks: &[Network]) -> String {
+/// For what networks are called; programs get ids.
+async fn networks(client: &Client, output: &Output) -> Result<Vec<Network>, Failure> {
+    if output.json { Ok(Vec::new()) } else { lookup::networks(client).await }
+}
+
+fn network(node: &Node, networks: &[Network]) -> String {
+    let found = networks.iter().find(|network| network.id == node.network_id);
+    found.map_or_else(|| node.network_id.to_string(), |found| found.name.to_string())
+}
+
+fn listing(nodes: &[Node], networks: &[Network], output: &Output) -> String {
     let rows = nodes.iter().map(|node| {
-        let network = networks.iter().find(|network| network.id == node.network_id);
         vec![
             node.name.to_string(),
-            network.map_or_else(|| node.network_id.to_string(), |found| found.name.to_string()),
+            network(node, networks),
             word(&node.phase),
             listed(&node.roles),
             or_dash(node.addresses.iter().next()),
+            output.moments.age(node.enrolled_at),
             node.prefix.to_string(),
             node.endpoint.to_string(),
             node.id.to_string(),
         ]
     });
-    let header = ["name", "network", "phase", "roles", "address", "prefix", "endpoint", "id"];
-    table(&header, rows)
+    let age = output.moments.title("enrolled at");
+    output.table(
+        &["name", "network", "phase", "roles", "address", age, "+prefix", "+endpoint", "+id"],
+        rows,
+    )
 }
 
-fn described(node: &Node) -> String {
+fn described(node: &Node, networks: &[Network], output: &Output) -> String {
+    let moments = &output.moments;
     let addresses: Vec<String> = node.addresses.iter().map(|address| address.to_string()).collect();
     details([
         ("name", node.name.to_string()),
         ("id", node.id.to_string()),
-        ("network id", node.network_id.to_string()),
+        ("network", network(node, networks)),
         ("phase", word(&node.phase)),
         ("roles", listed(&node.roles)),
         ("addresses", addresses.join(",")),
         ("prefix", node.prefix.to_string()),
         ("endpoint", node.endpoint.to_string()),
         ("public key", node.public_key.to_string()),
-        ("certificate until", or_dash(node.certificate_not_after)),
-        ("enrolled at", format!("{} (event {})", node.enrolled_at, node.enrolled_event_id)),
+        ("certificate until", or_dash(node.certificate_not_after.map(|at| moments.full(at)))),
+        ("enrolled at", moments.full(node.enrolled_at)),
+        ("enrolled by event", node.enrolled_event_id.to_string()),
         ("version", node.version.to_string()),
     ])
 }
@@ -183,14 +224,14 @@ fn status_of(node: &NodeStatus, status: &Status) -> String {
     let silent = node.is_silent();
     let report = node.report.as_ref().filter(|_| !silent);
     let health = NodeHealth::of(node, status);
-    let skew = node.clock_skew_ms.filter(|_| !silent);
+    let ahead_ms = node.clock_skew_ms.filter(|_| !silent);
     let mut lines = vec![
         ("name", node.node.name.to_string()),
         ("phase", word(&node.node.phase)),
         ("revision", or_dash(node.revision)),
         ("lag", or_dash(node.lag.filter(|_| !silent))),
         ("contact", status::contact(node)),
-        ("clock", or_dash(skew.map(clock))),
+        ("clock", or_dash(ahead_ms.map(skew))),
         ("certificate ends", status::certificate(node, status)),
         ("agent", or_dash(report.map(|report| &report.agent_version))),
         ("wireguard", or_dash(report.map(|report| word(&report.implementation)))),
@@ -223,14 +264,6 @@ fn status_of(node: &NodeStatus, status: &Status) -> String {
     let header = ["peer", "endpoint", "handshake", "rtt", "passes", "rx bytes", "tx bytes"];
     let findings = status::findings(&about(node, status));
     format!("{}\n{}\n{findings}", details(lines), table(&header, peers))
-}
-
-fn clock(ahead_ms: i64) -> String {
-    match ahead_ms {
-        0 => "right".into(),
-        ahead if ahead > 0 => format!("{} ahead", span_ms(ahead)),
-        behind => format!("{} behind", span_ms(behind)),
-    }
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@ use sextant_model::DnsLabel;
 
 use crate::{
     args::{Globals, examples},
+    completion::{Things, completed},
     connection::connect,
     exit::{Exit, Failure},
     lookup,
-    output::{Output, details, table},
+    output::{Output, details},
     path::OrgRef,
 };
 
@@ -23,13 +24,13 @@ pub enum OrgCommand {
         name: DnsLabel,
     },
     /// List the orgs; with an org's token, that org
-    #[command(after_long_help = examples(&["sextant org list", "sextant org list --json"]))]
+    #[command(visible_alias = "ls", after_long_help = examples(&["sextant org list", "sextant org list --json"]))]
     List,
     /// Delete an org that has no apps, and revoke its API tokens
-    #[command(after_long_help = examples(&["sextant org delete shop", "sextant org delete shop --yes"]))]
+    #[command(visible_aliases = ["rm", "remove"], after_long_help = examples(&["sextant org delete shop", "sextant org delete shop --yes"]))]
     Delete {
         /// Which one
-        #[arg(value_name = "NAME|ID")]
+        #[arg(value_name = "NAME|ID", add = completed(Things::Orgs))]
         org: OrgRef,
         /// Do not ask
         #[arg(long)]
@@ -48,9 +49,11 @@ pub async fn run(
         OrgCommand::Create { name } => {
             let new = NewOrg { name: name.clone() };
             let send = async |key: &str| client.create_org(&new, Some(key)).await;
-            output.show(&lookup::create(send).await?.value, described)?;
+            output.one(&lookup::create(send).await?.value, |made| described(made, output))?;
         }
-        OrgCommand::List => output.show(&lookup::orgs(&client).await?, |orgs| listing(orgs))?,
+        OrgCommand::List => {
+            output.list(&lookup::orgs(&client).await?, |orgs| listing(orgs, output))?;
+        }
         OrgCommand::Delete { org, yes } => {
             let id = lookup::org_id(&client, org).await?;
             let found = client.org(id).await?;
@@ -66,18 +69,18 @@ pub async fn run(
     Ok(Exit::Success)
 }
 
-fn listing(orgs: &[Org]) -> String {
-    let rows = orgs
-        .iter()
-        .map(|org| vec![org.name.to_string(), org.created_at.to_string(), org.id.to_string()]);
-    table(&["name", "created at", "id"], rows)
+fn listing(orgs: &[Org], output: &Output) -> String {
+    let row = |org: &Org| {
+        vec![org.name.to_string(), output.moments.age(org.created_at), org.id.to_string()]
+    };
+    output.table(&["name", output.moments.title("created at"), "+id"], orgs.iter().map(row))
 }
 
-fn described(org: &Org) -> String {
+fn described(org: &Org, output: &Output) -> String {
     details([
         ("name", org.name.to_string()),
         ("id", org.id.to_string()),
-        ("created at", org.created_at.to_string()),
+        ("created at", output.moments.full(org.created_at)),
         ("version", org.version.to_string()),
     ])
 }

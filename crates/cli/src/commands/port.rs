@@ -1,21 +1,24 @@
 //! `sextant port`: which ports environments may listen on.
 
-use std::str::FromStr;
+use std::{collections::BTreeMap, str::FromStr};
 
 use clap::{Args, Subcommand};
 use sextant_api::{
     Client,
     resource::port::{NewPortGrant, NewPortPolicy, PortGrant, PortPolicy},
 };
-use sextant_model::port::PortRange;
+use sextant_model::{ActorId, EnvironmentId, port::PortRange};
+use uuid::Uuid;
 
 use crate::{
     args::{Globals, examples},
+    completion::{Things, completed},
     connection::connect,
     exit::{Exit, Failure},
     lookup,
     output::{Output, details, table},
     path::EnvironmentRef,
+    values,
 };
 
 /// What to do about ports.
@@ -34,31 +37,34 @@ pub enum PortCommand {
     ]))]
     Grant {
         /// To which one
-        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID")]
+        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID", add = completed(Things::Environments))]
         environment: EnvironmentRef,
         /// Which port
-        #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+        #[arg(value_parser = values::port)]
         port: u16,
         /// Why, for the audit
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
     /// Take a grant back that no route uses
-    #[command(after_long_help = examples(&["sextant port revoke shop/web/production 5432"]))]
+    #[command(visible_aliases = ["rm", "delete", "remove"], after_long_help = examples(&["sextant port revoke shop/web/production 5432"]))]
     Revoke {
         /// From which one
-        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID")]
+        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID", add = completed(Things::Environments))]
         environment: EnvironmentRef,
         /// Which port
-        #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+        #[arg(value_parser = values::port)]
         port: u16,
     },
-    /// List the grants of an environment
-    #[command(after_long_help = examples(&["sextant port grants shop/web/production"]))]
+    /// List the grants: all, or those of an environment
+    #[command(visible_aliases = ["list", "ls"], after_long_help = examples(&[
+        "sextant port grants",
+        "sextant port grants shop/web/production",
+    ]))]
     Grants {
-        /// Which one
-        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID")]
-        environment: EnvironmentRef,
+        /// Only those of this environment
+        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID", add = completed(Things::Environments))]
+        environment: Option<EnvironmentRef>,
     },
 }
 
@@ -113,17 +119,19 @@ pub async fn run(
     let client = connect(globals).await?;
     match command {
         PortCommand::Policy { command: None | Some(PolicyCommand::Show) } => {
-            output.show(&client.port_policy().await?.value, described)?;
+            show_policy(&client, &client.port_policy().await?.value, output).await?;
         }
         PortCommand::Policy { command: Some(PolicyCommand::Set(new)) } => {
-            output.show(&set(&client, new).await?, described)?;
+            show_policy(&client, &set(&client, new).await?, output).await?;
         }
         PortCommand::Grant { environment, port, reason } => {
             let id = lookup::environment_id(&client, environment).await?;
             let new = NewPortGrant { port: *port, reason: reason.clone() };
             let send = async |key: &str| client.grant_port(id, &new, Some(key)).await;
             let granted = lookup::create(send).await?;
-            output.show(&granted, |granted| listing(std::slice::from_ref(granted)))?;
+            let names = Names::load(&client, output).await?;
+            output
+                .one(&granted, |granted| listing(std::slice::from_ref(granted), &names, output))?;
         }
         PortCommand::Revoke { environment, port } => {
             let id = lookup::environment_id(&client, environment).await?;
@@ -139,11 +147,68 @@ pub async fn run(
                 .done(&format!("port {port} is not granted to {environment} any more"), &grant)?;
         }
         PortCommand::Grants { environment } => {
-            let id = lookup::environment_id(&client, environment).await?;
-            output.show(&lookup::port_grants(&client, id).await?, |grants| listing(grants))?;
+            let found = match environment {
+                Some(environment) => {
+                    let id = lookup::environment_id(&client, environment).await?;
+                    lookup::port_grants(&client, id).await?
+                }
+                None => every_grant(&client).await?,
+            };
+            let names = Names::load(&client, output).await?;
+            output.list(&found, |found| listing(found, &names, output))?;
         }
     }
     Ok(Exit::Success)
+}
+
+/// The grants of every environment, each asked for by itself.
+async fn every_grant(client: &Client) -> Result<Vec<PortGrant>, Failure> {
+    let mut found = Vec::new();
+    for environment in lookup::environments(client, None, None).await? {
+        found.extend(lookup::port_grants(client, environment.id).await?);
+    }
+    Ok(found)
+}
+
+/// What environments and API tokens are called, for people.
+#[derive(Debug, Default)]
+struct Names {
+    environments: BTreeMap<EnvironmentId, String>,
+    tokens: BTreeMap<Uuid, String>,
+}
+
+impl Names {
+    async fn load(client: &Client, output: &Output) -> Result<Self, Failure> {
+        if output.json {
+            return Ok(Self::default());
+        }
+        let environments = lookup::environments(client, None, None).await?;
+        let tokens = match lookup::api_tokens(client).await {
+            Err(failure) if failure.is_forbidden() => Vec::new(),
+            found => found?,
+        };
+        Ok(Self {
+            environments: environments.iter().map(|one| (one.id, one.path())).collect(),
+            tokens: tokens.iter().map(|one| (one.id.0, one.name.to_string())).collect(),
+        })
+    }
+
+    fn environment(&self, id: EnvironmentId) -> String {
+        self.environments.get(&id).cloned().unwrap_or_else(|| id.to_string())
+    }
+
+    fn actor(&self, id: ActorId) -> String {
+        self.tokens.get(&id.0).cloned().unwrap_or_else(|| id.to_string())
+    }
+}
+
+async fn show_policy(client: &Client, policy: &PortPolicy, output: &Output) -> Result<(), Failure> {
+    let names = if policy.out_of_policy.is_empty() {
+        Names::default()
+    } else {
+        Names::load(client, output).await?
+    };
+    output.show(policy, |policy| described(policy, &names))
 }
 
 async fn set(client: &Client, new: &NewPolicy) -> Result<PortPolicy, Failure> {
@@ -168,7 +233,7 @@ fn open_to_all(allowed: &[PortRange]) -> String {
     if allowed.is_empty() { "80,443".into() } else { format!("80,443,{}", ranges(allowed)) }
 }
 
-fn described(policy: &PortPolicy) -> String {
+fn described(policy: &PortPolicy, names: &Names) -> String {
     let text = details([
         ("open to all", open_to_all(&policy.allow)),
         ("open to none", ranges(&policy.deny)),
@@ -179,23 +244,25 @@ fn described(policy: &PortPolicy) -> String {
     }
     let rows = policy.out_of_policy.iter().map(|route| {
         let port = route.listen_port.to_string();
-        vec![port, route.route_id.to_string(), route.environment_id.to_string()]
+        vec![port, names.environment(route.environment_id), route.route_id.to_string()]
     });
-    let routes = table(&["port", "route id", "environment id"], rows);
+    let routes = table(&["port", "environment", "route id"], rows);
     let more = if policy.more_out_of_policy { "and more that are not named here\n" } else { "" };
     format!("{text}\nroutes that go on although they could not be created now:\n{routes}{more}")
 }
 
-fn listing(grants: &[PortGrant]) -> String {
+fn listing(grants: &[PortGrant], names: &Names, output: &Output) -> String {
     let rows = grants.iter().map(|grant| {
         vec![
+            names.environment(grant.environment_id),
             grant.port.to_string(),
+            names.actor(grant.granted_by),
+            output.moments.age(grant.granted_at),
             grant.reason.clone(),
-            grant.granted_by.to_string(),
-            grant.granted_at.to_string(),
         ]
     });
-    table(&["port", "reason", "granted by", "granted at"], rows)
+    let age = output.moments.title("granted at");
+    output.table(&["environment", "port", "granted by", age, "reason"], rows)
 }
 
 #[cfg(test)]

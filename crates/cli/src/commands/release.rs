@@ -10,21 +10,23 @@ use sextant_model::{EnvironmentId, ReleaseId};
 use crate::{
     args::{Globals, examples},
     commands::workload,
+    completion::{Things, completed},
     connection::connect,
     exit::{Exit, Failure},
     lookup,
-    output::{Output, details, or_dash, table, word},
+    output::{Output, Row, details, or_dash, word},
     path::EnvironmentRef,
+    values,
 };
 
 /// What to do with releases; `sextant deploy` makes them.
 #[derive(Debug, Subcommand)]
 pub enum ReleaseCommand {
     /// List the releases of an environment, oldest first
-    #[command(after_long_help = examples(&["sextant release list shop/web/production"]))]
+    #[command(visible_alias = "ls", after_long_help = examples(&["sextant release list shop/web/production"]))]
     List {
         /// Which one
-        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID")]
+        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID", add = completed(Things::Environments))]
         environment: EnvironmentRef,
     },
     /// Show a release with its workloads: by id, or the newest of an environment
@@ -35,12 +37,16 @@ pub enum ReleaseCommand {
     ]))]
     Show {
         /// The release's id, or its environment
-        #[arg(value_name = "ID|ORG/APP/ENVIRONMENT")]
+        #[arg(value_name = "ID|ORG/APP/ENVIRONMENT", add = completed(Things::Environments))]
         release: EnvironmentRef,
         /// Its number in the environment; the newest if not given
+        #[arg(value_parser = values::release_number)]
         number: Option<i32>,
     },
 }
+
+/// Environments that are searched for a release, each with a request.
+const MOST_ENVIRONMENTS: usize = 100;
 
 /// What became of a release with that status, and the remedy.
 pub const INCOMPLETE: &str = "lost a workload before it was live and never goes live; deploy again";
@@ -55,11 +61,13 @@ pub async fn run(
     match command {
         ReleaseCommand::List { environment } => {
             let id = lookup::environment_id(&client, environment).await?;
-            output.show(&lookup::releases(&client, id).await?, |releases| listing(releases))?;
+            output.list(&lookup::releases(&client, id).await?, |found| listing(found, output))?;
         }
         ReleaseCommand::Show { release, number } => {
             let id = find(&client, release, *number).await?;
-            output.show(&client.release(id).await?, described)?;
+            let found = client.release(id).await?;
+            let successor = successor(&client, &found).await?;
+            output.one(&found, |found| described(found, successor, output))?;
         }
     }
     Ok(Exit::Success)
@@ -73,9 +81,30 @@ async fn find(
 ) -> Result<ReleaseId, Failure> {
     let environment = match (wanted, number) {
         (EnvironmentRef::Id(id), None) => return Ok(ReleaseId(id.0)),
+        (EnvironmentRef::IdBeginning(text), None) => return by_beginning(client, text).await,
         _ => lookup::environment_id(client, wanted).await?,
     };
     of_environment(client, environment, wanted, number).await
+}
+
+/// The release whose id begins so. There is no list of all releases.
+async fn by_beginning(client: &Client, text: &str) -> Result<ReleaseId, Failure> {
+    let environments = lookup::environments(client, None, None).await?;
+    if environments.len() > MOST_ENVIRONMENTS {
+        return Err(Failure::BadInput(format!(
+            "with more than {MOST_ENVIRONMENTS} environments the release \"{text}\" is not looked \
+             for; give its whole id, or ORG/APP/ENVIRONMENT and its number"
+        )));
+    }
+    let mut candidates = Vec::new();
+    for environment in environments {
+        let path = environment.path();
+        candidates.extend(lookup::releases(client, environment.id).await?.iter().map(|found| {
+            let shown = format!("{} of {path}", found.number);
+            lookup::Candidate::new(found.id, found.id.0, false, shown)
+        }));
+    }
+    lookup::find(lookup::RELEASE, text, candidates)
 }
 
 async fn of_environment(
@@ -113,22 +142,33 @@ fn instances(release: &Release) -> u32 {
     release.processes.iter().map(|spec| u32::from(spec.instances)).sum()
 }
 
-fn listing(releases: &[Release]) -> String {
+fn listing(releases: &[Release], output: &Output) -> String {
     let rows = releases.iter().map(|release| {
-        vec![
+        let cells = vec![
             release.number.to_string(),
             word(&release.status),
             format!("{}/{}", release.healthy, instances(release)),
             processes(release),
-            release.created_at.to_string(),
+            output.moments.age(release.created_at),
             release.id.to_string(),
-        ]
+        ];
+        Row::marked(cells, release.status == ReleaseStatus::Incomplete)
     });
-    table(&["number", "status", "healthy", "processes", "created at", "id"], rows)
+    let age = output.moments.title("created at");
+    output.table(&["number", "status", "healthy", "processes", age, "+id"], rows)
 }
 
-/// The release, and a row for each of its workloads.
-pub fn described(release: &Release) -> String {
+/// The number of the release that has taken the place of this one.
+pub async fn successor(client: &Client, release: &Release) -> Result<Option<i32>, Failure> {
+    match release.superseded_by {
+        Some(by) => Ok(Some(client.release(by).await?.number)),
+        None => Ok(None),
+    }
+}
+
+/// The release, and a row for each of its workloads. `successor` is the number of the one that has
+/// taken its place.
+pub fn described(release: &Release, successor: Option<i32>, output: &Output) -> String {
     let mut lines = vec![
         ("release", format!("{} of {}", release.number, release.environment)),
         ("id", release.id.to_string()),
@@ -139,11 +179,11 @@ pub fn described(release: &Release) -> String {
     if release.status == ReleaseStatus::Incomplete {
         lines.push(("remedy", format!("it {INCOMPLETE}")));
     }
-    if let Some(by) = release.superseded_by {
-        lines.push(("superseded by", by.to_string()));
+    if let Some(number) = successor {
+        lines.push(("superseded by", format!("release {number}")));
     }
-    lines.push(("created at", release.created_at.to_string()));
-    format!("{}\n{}", details(lines), workload::listing(&release.workloads))
+    lines.push(("created at", output.moments.full(release.created_at)));
+    format!("{}\n{}", details(lines), workload::listing(&release.workloads, output))
 }
 
 #[cfg(test)]
@@ -153,7 +193,11 @@ pub mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::health::tests::now;
+    use crate::{health::tests::now, output::Format};
+
+    fn shown(release: &Release) -> String {
+        described(release, None, &Output::new(Format::Table, false))
+    }
 
     fn label(text: &str) -> DnsLabel {
         DnsLabel::new(text).expect("label")
@@ -204,7 +248,7 @@ pub mod tests {
 
     #[test]
     fn a_release_shows_what_it_runs_and_how_each_workload_is() {
-        let text = described(&release(vec![
+        let text = shown(&release(vec![
             workload(1, "web", WorkloadStatus::Healthy),
             workload(2, "web", WorkloadStatus::Starting),
         ]));
@@ -212,7 +256,7 @@ pub mod tests {
             "release     7 of shop/web/production",
             "processes   web=2 worker=1",
             "healthy     1/3",
-            "shop/web/production  web      n2    fd00::2  starting",
+            "shop/web/production  web      n2    fd00::2  starting  ",
         ] {
             assert!(text.contains(line), "{line}:\n{text}");
         }
@@ -222,7 +266,7 @@ pub mod tests {
     fn a_release_that_lost_a_workload_says_what_to_do() {
         let mut lost = release(vec![workload(1, "web", WorkloadStatus::Withdrawn)]);
         lost.status = ReleaseStatus::Incomplete;
-        let text = described(&lost);
+        let text = shown(&lost);
         assert!(text.contains("incomplete") && text.contains("deploy again"), "{text}");
     }
 }

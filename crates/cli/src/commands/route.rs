@@ -6,22 +6,25 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use sextant_api::{
-    Client,
+    Client, ClientError, Problem,
     client::RouteQuery,
     resource::route::{NewRoute, Route, RoutePatch},
 };
 use sextant_model::{
-    DnsLabel, HostPattern,
+    DnsLabel, EnvironmentId, HostPattern,
     routing::{Endpoint, HealthSource, ProtocolHint},
 };
 
 use crate::{
     args::{Globals, examples, one_of},
+    commands::hostname::quoted,
+    completion::{Things, completed},
     connection::connect,
     exit::{Exit, Failure},
     lookup::{self, RouteRef},
-    output::{Output, details, or_dash, table, word},
+    output::{Output, Row, details, or_dash, table, word},
     path::EnvironmentRef,
+    values,
 };
 
 /// What to do with routes.
@@ -35,24 +38,24 @@ pub enum RouteCommand {
     ]))]
     Create(CreateArgs),
     /// List the routes: all, or those of an environment or a hostname
-    #[command(after_long_help = examples(&[
+    #[command(visible_alias = "ls", after_long_help = examples(&[
         "sextant route list",
         "sextant route list shop/web/production --json",
         "sextant route list --hostname shop.example.com",
     ]))]
     List {
         /// Only those of this environment
-        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID")]
+        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID", add = completed(Things::Environments))]
         environment: Option<EnvironmentRef>,
         /// Only those with exactly this hostname
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", value_parser = values::pattern, add = completed(Things::Hostnames))]
         hostname: Option<HostPattern>,
     },
     /// Show a route and its backends
     #[command(after_long_help = examples(&["sextant route show shop.example.com"]))]
     Show {
         /// Which one
-        #[arg(value_name = "HOST[:PORT]|ID")]
+        #[arg(value_name = "HOST[:PORT]|ID", add = completed(Things::Routes))]
         route: RouteRef,
     },
     /// Change who answers a route; established connections stay where they are
@@ -62,17 +65,17 @@ pub enum RouteCommand {
     ]))]
     Update {
         /// Which one
-        #[arg(value_name = "HOST[:PORT]|ID")]
+        #[arg(value_name = "HOST[:PORT]|ID", add = completed(Things::Routes))]
         route: RouteRef,
         /// What becomes of it
         #[command(flatten)]
         change: Change,
     },
     /// Delete a route; its hostname stays the environment's own
-    #[command(after_long_help = examples(&["sextant route delete shop.example.com --yes"]))]
+    #[command(visible_aliases = ["rm", "remove"], after_long_help = examples(&["sextant route delete shop.example.com --yes"]))]
     Delete {
         /// Which one
-        #[arg(value_name = "HOST[:PORT]|ID")]
+        #[arg(value_name = "HOST[:PORT]|ID", add = completed(Things::Routes))]
         route: RouteRef,
         /// Do not ask
         #[arg(long)]
@@ -87,13 +90,13 @@ pub enum RouteCommand {
 #[derive(Args, Clone, Debug)]
 pub struct CreateArgs {
     /// Which environment answers
-    #[arg(value_name = "ORG/APP/ENVIRONMENT|ID")]
+    #[arg(value_name = "ORG/APP/ENVIRONMENT|ID", add = completed(Things::Environments))]
     environment: EnvironmentRef,
     /// The name it answers to: exact, or a wildcard over one label; for raw TCP it is for DNS alone
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = values::pattern, add = completed(Things::Hostnames))]
     hostname: Option<HostPattern>,
     /// The port edges listen on; with --match-host 80
-    #[arg(long, default_value_t = 443, default_value_if("match_host", "true", "80"), value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 443, default_value_if("match_host", "true", "80"), value_parser = values::port)]
     port: u16,
     /// Which process type answers, and on which port
     #[arg(long, value_name = "TYPE:PORT")]
@@ -145,12 +148,8 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, String> {
         const FORM: &str = "write a process type and its port, like web:8443";
-        let (name, port) = text.split_once(':').ok_or(FORM)?;
-        let process_type = DnsLabel::new(name).map_err(|error| format!("{error}; {FORM}"))?;
-        match port.parse() {
-            Ok(port) if port != 0 => Ok(Self { process_type, port }),
-            _ => Err(format!("port \"{port}\" is none; {FORM}")),
-        }
+        let (process_type, port) = values::pair(text, ':', FORM, values::port)?;
+        Ok(Self { process_type, port })
     }
 }
 
@@ -163,7 +162,7 @@ pub async fn run(
     match command {
         RouteCommand::Create(args) => {
             let client = connect(globals).await?;
-            output.show(&create(&client, args).await?, described)?;
+            output.one(&create(&client, args).await?, |made| described(made, output))?;
         }
         RouteCommand::List { environment, hostname } => {
             let client = connect(globals).await?;
@@ -173,16 +172,16 @@ pub async fn run(
             };
             let hostname = hostname.clone();
             let query = RouteQuery { environment_id, hostname, ..RouteQuery::default() };
-            output.show(&lookup::routes(&client, query).await?, |routes| listing(routes))?;
+            output.list(&lookup::routes(&client, query).await?, |found| listing(found, output))?;
         }
         RouteCommand::Show { route } => {
             let client = connect(globals).await?;
             let id = lookup::route_id(&client, route).await?;
-            output.show(&client.route(id).await?.value, described)?;
+            output.one(&client.route(id).await?.value, |found| described(found, output))?;
         }
         RouteCommand::Update { route, change } => {
             let client = connect(globals).await?;
-            output.show(&update(&client, route, change).await?, described)?;
+            output.one(&update(&client, route, change).await?, |made| described(made, output))?;
         }
         RouteCommand::Delete { route, yes } => {
             let client = connect(globals).await?;
@@ -216,7 +215,40 @@ async fn create(client: &Client, args: &CreateArgs) -> Result<Route, Failure> {
         endpoint: args.endpoint,
     };
     let send = async |key: &str| client.create_route(environment, &new, Some(key)).await;
-    Ok(lookup::create(send).await?.value)
+    match (lookup::create(send).await, &args.hostname) {
+        (Err(ClientError::Problem(problem)), Some(hostname))
+            if problem.code == "hostname-unproved" =>
+        {
+            Err(unproved(client, environment, args, hostname, problem).await?)
+        }
+        (made, _) => Ok(made?.value),
+    }
+}
+
+/// What is left to do for a hostname before it can have a route.
+async fn unproved(
+    client: &Client,
+    id: EnvironmentId,
+    args: &CreateArgs,
+    hostname: &HostPattern,
+    problem: Box<Problem>,
+) -> Result<Failure, Failure> {
+    let claims = lookup::hostnames(client, id).await?;
+    let is_claimed = claims.iter().any(|claim| claim.hostname == *hostname);
+    let (environment, quoted) = (&args.environment, quoted(hostname));
+    let detail = if is_claimed {
+        format!(
+            "hostname \"{hostname}\" is claimed and not proved yet; publish the TXT record that \
+             `sextant hostname list {environment}` shows, then run `sextant hostname verify \
+             {environment} {quoted}`"
+        )
+    } else {
+        format!(
+            "hostname \"{hostname}\" is not claimed by {environment}; run `sextant hostname claim \
+             {environment} {quoted}`"
+        )
+    };
+    Ok(Failure::Explained { problem, detail })
 }
 
 async fn update(client: &Client, route: &RouteRef, change: &Change) -> Result<Route, Failure> {
@@ -249,22 +281,26 @@ fn protocol(route: &Route) -> String {
     format!("{}{host}", word(&route.protocol_hint))
 }
 
-fn listing(routes: &[Route]) -> String {
+fn listing(routes: &[Route], output: &Output) -> String {
     let rows = routes.iter().map(|route| {
-        vec![
+        let cells = vec![
             or_dash(route.hostname.as_ref()),
             route.listen_port.to_string(),
-            protocol(route),
             route.environment.clone(),
             target(route),
             format!("{}/{}", route.status.healthy, route.status.backends),
+            protocol(route),
+            output.moments.age(route.created_at),
             route.id.to_string(),
-        ]
+        ];
+        Row::marked(cells, route.status.healthy == 0)
     });
-    table(&["hostname", "port", "protocol", "environment", "to", "healthy", "id"], rows)
+    let age = format!("+{}", output.moments.title("created at"));
+    let header = ["hostname", "port", "environment", "to", "healthy", "+protocol", &age, "+id"];
+    output.table(&header, rows)
 }
 
-fn described(route: &Route) -> String {
+fn described(route: &Route, output: &Output) -> String {
     let text = details([
         ("hostname", or_dash(route.hostname.as_ref())),
         ("port", route.listen_port.to_string()),
@@ -276,7 +312,7 @@ fn described(route: &Route) -> String {
         ("endpoint", word(&route.endpoint)),
         ("healthy", format!("{}/{}", route.status.healthy, route.status.backends)),
         ("id", route.id.to_string()),
-        ("created at", route.created_at.to_string()),
+        ("created at", output.moments.full(route.created_at)),
         ("version", route.version.to_string()),
     ]);
     if route.status.workloads.is_empty() { text } else { format!("{text}\n{}", backends(route)) }
@@ -304,9 +340,13 @@ mod tests {
         assert_eq!((target.process_type.as_str(), target.port), ("web", 8443));
         for (bad, why) in [
             ("web", "like web:8443"),
-            ("web:0", "port \"0\""),
-            ("web:99999", "port \"99999\""),
-            ("web:", "port \"\""),
+            (
+                "web:https",
+                "\"https\" is not a port; give a number from 1 to 65535; write a process",
+            ),
+            ("web:0", "\"0\" is not a port"),
+            ("web:99999", "\"99999\" is not a port"),
+            ("web:", "\"\" is not a port"),
             (":80", "has 0 characters"),
             ("w_b:80", "contains '_'"),
         ] {

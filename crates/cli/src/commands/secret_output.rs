@@ -13,7 +13,7 @@ use crate::{exit::Failure, output::Output};
 #[derive(clap::Args, Debug)]
 pub struct SecretOutput {
     /// Write the token to this new file, mode 0600, instead of standard output
-    #[arg(long = "output", value_name = "FILE")]
+    #[arg(long = "output", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub path: Option<PathBuf>,
 }
 
@@ -77,6 +77,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::output::Format;
 
     async fn hand_over(path: &Path, made: Option<&str>) -> (Result<(), Failure>, bool) {
         let output = SecretOutput { path: Some(path.to_owned()) };
@@ -86,7 +87,8 @@ mod tests {
             Ok(())
         };
         let made = made.map(str::to_owned);
-        let handed = output.hand_over(&Output::new(false), made, |made| made, revoke).await;
+        let handed =
+            output.hand_over(&Output::new(Format::Table, false), made, |made| made, revoke).await;
         (handed, revoked)
     }
 

@@ -38,7 +38,7 @@ pub const ABOUT: &str = "\
 )]
 pub struct StatusArgs {
     /// Look again every two seconds, until Ctrl-C
-    #[arg(long)]
+    #[arg(short, long)]
     pub watch: bool,
     /// Show where the log and what is derived from it stand
     #[arg(long)]

@@ -11,23 +11,23 @@ use sextant_api::{
         node::NodePhase,
     },
 };
-use sextant_model::{DnsLabel, EnrolmentTokenId, NodeRole, Timestamp};
-use time::OffsetDateTime;
+use sextant_model::{DnsLabel, NodeRole, Timestamp, aggregate::enrolment_token::LIFETIMES};
 
 use crate::{
     args::{Globals, examples, one_of},
     commands::secret_output::SecretOutput,
+    completion::{Things, completed},
     connection::connect,
     duration,
     exit::{Exit, Failure},
     lookup,
-    output::{Output, listed, or_dash, table, word},
+    output::{Output, listed, or_dash, word},
 };
 
 /// What to do with enrolment tokens.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
-    /// Invite a machine; prints the token once
+    /// Let a machine in; prints the token once
     #[command(after_long_help = examples(&[
         "sextant token create --node worker-1",
         "sextant token create --node edge-1 --network mesh --role edge --expires-in 15m --output edge-1.token",
@@ -37,26 +37,40 @@ pub enum TokenCommand {
         #[arg(long, value_name = "NAME")]
         node: DnsLabel,
         /// The network it joins; may be left out if there is only one
-        #[arg(long, value_name = "NAME|ID")]
+        #[arg(long, value_name = "NAME|ID", add = completed(Things::Networks))]
         network: Option<String>,
         /// What it does; repeat it for several
         #[arg(long = "role", value_name = "ROLE", default_value = "worker", value_parser = one_of::<NodeRole>(&["worker", "edge", "jump"]))]
         roles: Vec<NodeRole>,
-        /// How long the token works: 90s, 15m, 1h, 7d
-        #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse)]
+        /// How long the token works, 1m to 30d
+        #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = lifetime)]
         expires_in: Duration,
         /// Where the token goes
         #[command(flatten)]
         output: SecretOutput,
     },
-    /// List the enrolment tokens
-    #[command(after_long_help = examples(&["sextant token list"]))]
-    List,
+    /// List the enrolment tokens that can still be used
+    #[command(visible_alias = "ls", after_long_help = examples(&[
+        "sextant token list",
+        "sextant token list --all --network mesh",
+    ]))]
+    List {
+        /// Those that are used, revoked or expired, too
+        #[arg(long)]
+        all: bool,
+        /// Only those for this network
+        #[arg(long, value_name = "NAME|ID", add = completed(Things::Networks))]
+        network: Option<String>,
+    },
     /// Withdraw an enrolment token that was not used
-    #[command(after_long_help = examples(&["sextant token revoke 0198f7a2-4c1e-7c55-8a5d-0d3f6c1b2a9e"]))]
+    #[command(visible_aliases = ["rm", "delete", "remove"], after_long_help = examples(&[
+        "sextant token revoke worker-1",
+        "sextant token revoke 0198f7a2-4c1e",
+    ]))]
     Revoke {
-        /// Which one; `sextant token list` shows it
-        id: EnrolmentTokenId,
+        /// The node it was made for, or its id; `sextant token list` shows both
+        #[arg(value_name = "NODE|ID", add = completed(Things::Tokens))]
+        token: String,
     },
 }
 
@@ -80,16 +94,24 @@ pub async fn run(
             warn_of_namesake(&client, &new, output).await?;
             create(&client, &new, file, output).await?;
         }
-        TokenCommand::List => {
+        TokenCommand::List { all, network } => {
             let client = connect(globals).await?;
-            let tokens = lookup::enrolment_tokens(&client).await?;
+            let mut tokens = lookup::enrolment_tokens(&client).await?;
+            if let Some(network) = network {
+                let id = lookup::network_id(&client, network).await?;
+                tokens.retain(|token| token.network_id == id);
+            }
+            let now = output.moments.now();
+            // Programs get what there is.
+            if !all && !output.json {
+                tokens.retain(|token| phase(token, now) == "open");
+            }
             let networks = if output.json { Vec::new() } else { lookup::networks(&client).await? };
-            let now = Timestamp(OffsetDateTime::now_utc());
-            output.show(&tokens, |tokens| listing(tokens, &networks, now))?;
+            output.list(&tokens, |tokens| listing(tokens, &networks, output))?;
         }
-        TokenCommand::Revoke { id } => {
+        TokenCommand::Revoke { token } => {
             let client = connect(globals).await?;
-            revoke(&client, *id, output).await?;
+            revoke(&client, token, output).await?;
         }
     }
     Ok(Exit::Success)
@@ -120,14 +142,9 @@ async fn warn_of_namesake(
 
 /// Withdraws a token that can still be used. Taking back one that was used would change nothing:
 /// the node is there.
-async fn revoke(client: &Client, id: EnrolmentTokenId, output: &Output) -> Result<(), Failure> {
-    let tokens = lookup::enrolment_tokens(client).await?;
-    let found = tokens.into_iter().find(|token| token.id == id);
-    let Some(mut token) = found else {
-        return Err(Failure::NotFound(format!(
-            "there is no enrolment token {id}; `sextant token list` shows all"
-        )));
-    };
+async fn revoke(client: &Client, wanted: &str, output: &Output) -> Result<(), Failure> {
+    let mut token = lookup::enrolment_token(client, wanted).await?;
+    let id = token.id;
     let said = match token.phase {
         EnrolmentTokenPhase::Used => return Err(used(client, &token).await?),
         EnrolmentTokenPhase::Revoked => "was revoked already",
@@ -137,8 +154,7 @@ async fn revoke(client: &Client, id: EnrolmentTokenId, output: &Output) -> Resul
             "revoked"
         }
     };
-    output.note(&format!("enrolment token {id} {said}"));
-    if output.json { output.json_line(&token) } else { Ok(()) }
+    output.done(&format!("enrolment token {id} for \"{}\" {said}", token.node_name), &token)
 }
 
 /// Why a used token cannot be revoked, and what may be meant instead.
@@ -177,25 +193,31 @@ async fn create(
     .await?;
     output.note(&format!(
         "enrolment token {id} works once, for node \"{}\", until {}",
-        made.node_name, made.expires_at
+        made.node_name,
+        output.moments.full(made.expires_at)
     ));
     Ok(())
 }
 
-fn listing(tokens: &[EnrolmentToken], networks: &[Network], now: Timestamp) -> String {
+fn lifetime(text: &str) -> Result<Duration, String> {
+    duration::between(text, LIFETIMES, "a machine that comes later gets another token")
+}
+
+fn listing(tokens: &[EnrolmentToken], networks: &[Network], output: &Output) -> String {
+    let moments = &output.moments;
     let rows = tokens.iter().map(|token| {
         let network = networks.iter().find(|network| network.id == token.network_id);
         vec![
-            token.id.to_string(),
             token.node_name.to_string(),
             network.map_or_else(|| token.network_id.to_string(), |found| found.name.to_string()),
             listed(&token.roles),
-            phase(token, now),
-            token.expires_at.to_string(),
+            phase(token, moments.now()),
+            moments.relative(token.expires_at),
+            token.id.to_string(),
             or_dash(token.node_id),
         ]
     });
-    table(&["id", "node", "network", "roles", "phase", "expires at", "node id"], rows)
+    output.table(&["node", "network", "roles", "phase", "expires", "+id", "+node id"], rows)
 }
 
 fn phase(token: &EnrolmentToken, now: Timestamp) -> String {

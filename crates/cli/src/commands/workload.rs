@@ -7,13 +7,15 @@ use sextant_api::{
     resource::workload::{HealthReport, NewWorkload, ReportedHealth, Workload, WorkloadStatus},
 };
 use sextant_model::{DnsLabel, WorkloadId};
+use uuid::Uuid;
 
 use crate::{
     args::{Globals, examples, one_of},
+    completion::{Things, completed},
     connection::connect,
     exit::{Exit, Failure},
     lookup,
-    output::{Output, details, or_dash, table, word},
+    output::{Output, Row, details, or_dash, word},
     path::EnvironmentRef,
 };
 
@@ -27,40 +29,42 @@ pub enum WorkloadCommand {
     ]))]
     Register {
         /// Which environment runs in it
-        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID")]
+        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID", add = completed(Things::Environments))]
         environment: EnvironmentRef,
         /// Which process type it runs
         #[arg(long, value_name = "TYPE")]
         process: DnsLabel,
         /// Where it runs; the control plane chooses if not given
-        #[arg(long, value_name = "NAME|ID")]
+        #[arg(long, value_name = "NAME|ID", add = completed(Things::Nodes))]
         node: Option<String>,
     },
     /// List the workloads: all, those of an environment, those on a node
-    #[command(after_long_help = examples(&[
+    #[command(visible_alias = "ls", after_long_help = examples(&[
         "sextant workload list",
         "sextant workload list shop/web/production",
         "sextant workload list --node worker-1 --json",
     ]))]
     List {
         /// Only those of this environment
-        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID")]
+        #[arg(value_name = "ORG/APP/ENVIRONMENT|ID", add = completed(Things::Environments))]
         environment: Option<EnvironmentRef>,
         /// Only those on this node
-        #[arg(long, value_name = "NAME|ID")]
+        #[arg(long, value_name = "NAME|ID", add = completed(Things::Nodes))]
         node: Option<String>,
     },
     /// Show a workload
     #[command(after_long_help = examples(&["sextant workload show 0198f7a2-4c1e-7c55-8a5d-0d3f6c1b2a9e"]))]
     Show {
         /// Which one; `sextant workload list` shows it
-        id: WorkloadId,
+        #[arg(add = completed(Things::Workloads))]
+        id: String,
     },
     /// Make a workload leave: edges send it nothing new, then its address is released
-    #[command(after_long_help = examples(&["sextant workload withdraw 0198f7a2-4c1e-7c55-8a5d-0d3f6c1b2a9e --yes"]))]
+    #[command(visible_aliases = ["rm", "delete", "remove"], after_long_help = examples(&["sextant workload withdraw 0198f7a2-4c1e-7c55-8a5d-0d3f6c1b2a9e --yes"]))]
     Withdraw {
         /// Which one; `sextant workload list` shows it
-        id: WorkloadId,
+        #[arg(add = completed(Things::Workloads))]
+        id: String,
         /// Do not ask
         #[arg(long)]
         yes: bool,
@@ -69,7 +73,8 @@ pub enum WorkloadCommand {
     #[command(after_long_help = examples(&["sextant workload health 0198f7a2-4c1e-7c55-8a5d-0d3f6c1b2a9e unhealthy"]))]
     Health {
         /// Which one; `sextant workload list` shows it
-        id: WorkloadId,
+        #[arg(add = completed(Things::Workloads))]
+        id: String,
         /// How it is
         #[arg(value_parser = one_of::<ReportedHealth>(&["healthy", "unhealthy"]))]
         health: ReportedHealth,
@@ -93,19 +98,25 @@ pub async fn run(
             let new = NewWorkload { process_type: process.clone(), node_id };
             let send =
                 async |key: &str| client.register_workload(environment, &new, Some(key)).await;
-            output.show(&lookup::create(send).await?.value, described)?;
+            output.one(&lookup::create(send).await?.value, |made| described(made, output))?;
         }
         WorkloadCommand::List { environment, node } => {
             let found = list(&client, environment.as_ref(), node.as_deref()).await?;
-            output.show(&found, |found| listing(found))?;
+            output.list(&found, |found| listing(found, output))?;
         }
         WorkloadCommand::Show { id } => {
-            output.show(&client.workload(*id).await?.value, described)?;
+            let id = lookup::workload_id(&client, id).await?;
+            output.one(&client.workload(id).await?.value, |found| described(found, output))?;
         }
-        WorkloadCommand::Withdraw { id, yes } => return withdraw(&client, *id, *yes, output).await,
+        WorkloadCommand::Withdraw { id, yes } => {
+            let id = lookup::workload_id(&client, id).await?;
+            return withdraw(&client, id, *yes, output).await;
+        }
         WorkloadCommand::Health { id, health } => {
             let report = HealthReport { health: *health };
-            output.show(&client.set_workload_health(*id, report).await?, described)?;
+            let id = lookup::workload_id(&client, id).await?;
+            let said = client.set_workload_health(id, report).await?;
+            output.one(&said, |said| described(said, output))?;
         }
     }
     Ok(Exit::Success)
@@ -164,21 +175,28 @@ async fn withdraw(
 }
 
 /// A row for each workload.
-pub fn listing(workloads: &[Workload]) -> String {
-    let rows = workloads.iter().map(|workload| {
-        vec![
+pub fn listing(workloads: &[Workload], output: &Output) -> String {
+    let ids: Vec<Uuid> = workloads.iter().map(|workload| workload.id.0).collect();
+    let short = lookup::short_ids(&ids);
+    let rows = workloads.iter().zip(short).map(|(workload, short)| {
+        let cells = vec![
             workload.environment.clone(),
             workload.process_type.to_string(),
             workload.node_name.to_string(),
             workload.address.to_string(),
             word(&workload.status),
+            short,
+            output.moments.age(workload.placed_at),
             workload.id.to_string(),
-        ]
+        ];
+        Row::marked(cells, workload.status == WorkloadStatus::Unhealthy)
     });
-    table(&["environment", "process", "node", "address", "status", "id"], rows)
+    let age = format!("+{}", output.moments.title("placed at"));
+    let header = ["environment", "process", "node", "address", "status", "id", &age, "+whole id"];
+    output.table(&header, rows)
 }
 
-fn described(workload: &Workload) -> String {
+fn described(workload: &Workload, output: &Output) -> String {
     details([
         ("id", workload.id.to_string()),
         ("environment", workload.environment.clone()),
@@ -187,7 +205,8 @@ fn described(workload: &Workload) -> String {
         ("node", format!("{} ({})", workload.node_name, workload.node_id)),
         ("address", workload.address.to_string()),
         ("status", word(&workload.status)),
-        ("placed at", format!("{} (event {})", workload.placed_at, workload.placed_event_id)),
+        ("placed at", output.moments.full(workload.placed_at)),
+        ("placed by event", workload.placed_event_id.to_string()),
         ("version", workload.version.to_string()),
     ])
 }

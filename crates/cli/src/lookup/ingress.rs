@@ -9,39 +9,38 @@ use sextant_api::{
 };
 use sextant_model::{EnvironmentId, HostPattern, RouteId};
 
-use super::{all, id, one, page};
-use crate::exit::Failure;
+use super::{Candidate, Kind, all, find, id, id_beginning, page};
+use crate::{exit::Failure, named::Named, values};
 
-/// A route: its id, or the hostname it answers to, with the port if there are several.
+const ROUTE: Kind =
+    Kind { noun: "route", given: "HOST[:PORT], :PORT or its id", list: "sextant route list" };
+
+/// A route: its id, or the hostname it answers to, with the port if there are several; or the port
+/// alone of one that has no hostname.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteRef {
     /// By id.
     Id(RouteId),
+    /// By the beginning of its id.
+    IdBeginning(String),
     /// By what it answers to.
-    Name(HostPattern, Option<u16>),
+    Name(Option<HostPattern>, Option<u16>),
 }
 
 impl FromStr for RouteRef {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        const FORM: &str = "a route is given as HOST[:PORT], as :PORT, or by its id";
         if let Some(id) = id(text) {
             return Ok(Self::Id(RouteId(id)));
         }
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) => match port.parse() {
-                Ok(port) if port != 0 => (host, Some(port)),
-                _ => {
-                    return Err(format!(
-                        "port \"{port}\" is none; give HOST[:PORT], or the route's id"
-                    ));
-                }
-            },
-            None => (text, None),
-        };
-        HostPattern::new(host)
-            .map(|host| Self::Name(host, port))
-            .map_err(|error| format!("{error}; a route is named HOST[:PORT], or by its id"))
+        match (values::host_and_port(text, FORM, HostPattern::new), id_beginning(text)) {
+            (Ok((host, port)), _) => Ok(Self::Name(host, port)),
+            // What ends with a hyphen is no hostname.
+            (Err(_), Some(beginning)) => Ok(Self::IdBeginning(beginning)),
+            (Err(error), None) => Err(error),
+        }
     }
 }
 
@@ -49,8 +48,11 @@ impl fmt::Display for RouteRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Id(id) => id.fmt(f),
-            Self::Name(host, Some(port)) => write!(f, "{host}:{port}"),
-            Self::Name(host, None) => host.fmt(f),
+            Self::IdBeginning(text) => text.fmt(f),
+            Self::Name(host, port) => {
+                host.as_ref().map_or(Ok(()), |host| host.fmt(f))?;
+                port.map_or(Ok(()), |port| write!(f, ":{port}"))
+            }
         }
     }
 }
@@ -79,18 +81,30 @@ pub async fn edges(client: &Client) -> Result<Vec<Edge>, Failure> {
     all(async |after| client.edges(&page(after)).await).await
 }
 
-/// The route with this id, hostname or hostname and port.
+/// The route with this id, hostname, port, or hostname and port.
 pub async fn route_id(client: &Client, wanted: &RouteRef) -> Result<RouteId, Failure> {
     let (host, port) = match wanted {
         RouteRef::Id(id) => return Ok(*id),
-        RouteRef::Name(host, port) => (host, *port),
+        RouteRef::IdBeginning(_) => (None, None),
+        RouteRef::Name(host, port) => (host.as_ref(), *port),
     };
-    let query = RouteQuery { hostname: Some(host.clone()), ..RouteQuery::default() };
-    let routes = routes(client, query).await?;
-    let named = routes.iter().filter(|route| port.is_none_or(|port| route.listen_port == port));
-    let candidates =
-        named.map(|route| (route.id, format!("{} on port {}", route.id, route.listen_port)));
-    one("route", &wanted.to_string(), candidates.collect())
+    let is_named = |route: &Route| {
+        matches!(wanted, RouteRef::Name(..))
+            && route.hostname.as_ref() == host
+            && port.is_none_or(|port| route.listen_port == port)
+    };
+    let text = wanted.to_string();
+    let query = RouteQuery { hostname: host.cloned(), ..RouteQuery::default() };
+    let mut found = routes(client, query).await?;
+    // A word that is no route's hostname may be the beginning of an id.
+    if !found.iter().any(is_named) && host.is_some() && id_beginning(&text).is_some() {
+        found = routes(client, RouteQuery::default()).await?;
+    }
+    let candidates = found.iter().map(|route| {
+        let shown = format!("{} of {}", route.name(), route.environment);
+        Candidate::new(route.id, route.id.0, is_named(route), shown)
+    });
+    find(ROUTE, &text, candidates)
 }
 
 #[cfg(test)]
@@ -99,15 +113,20 @@ mod tests {
 
     #[test]
     fn a_route_is_named_by_id_or_by_what_it_answers_to() {
-        for text in
-            ["0198f7a2-4c1e-7c55-8a5d-0d3f6c1b2a9e", "shop.example.com", "*.example.com:8443"]
-        {
+        for text in [
+            "0198f7a2-4c1e-7c55-8a5d-0d3f6c1b2a9e",
+            "0198f7a2-",
+            "shop.example.com",
+            "*.example.com:8443",
+            ":25",
+        ] {
             assert_eq!(text.parse::<RouteRef>().expect(text).to_string(), text);
         }
         for (bad, why) in [
-            ("shop.example.com:", "port \"\""),
-            ("shop.example.com:0", "port \"0\""),
+            ("shop.example.com:", "\"\" is not a port"),
+            ("shop.example.com:0", "\"0\" is not a port"),
             ("shop.example.com:https", "HOST[:PORT]"),
+            ("https://shop.example.com/", "is a URL; give shop.example.com"),
             ("a_b", "contains '_'"),
             ("", "HOST[:PORT]"),
         ] {

@@ -7,11 +7,12 @@ use sextant_api::{
         app::App, environment::Environment, org::Org, release::Release, workload::Workload,
     },
 };
-use sextant_model::{AppId, EnvironmentId, OrgId};
+use sextant_model::{AppId, EnvironmentId, OrgId, WorkloadId};
 
-use super::{all, one, page};
+use super::{Candidate, Kind, all, find, id, page};
 use crate::{
     exit::Failure,
+    named::Named,
     path::{AppPath, AppRef, EnvironmentRef, OrgRef},
 };
 
@@ -46,45 +47,85 @@ pub async fn releases(client: &Client, id: EnvironmentId) -> Result<Vec<Release>
     all(async |after| client.releases(id, &page(after)).await).await
 }
 
-/// The org with this id or name.
+const ORG: Kind = Kind { noun: "org", given: "its name or id", list: "sextant org list" };
+const APP: Kind = Kind { noun: "app", given: "ORG/APP or its id", list: "sextant app list" };
+const ENVIRONMENT: Kind = Kind {
+    noun: "environment",
+    given: "ORG/APP/ENVIRONMENT or its id",
+    list: "sextant environment list",
+};
+const WORKLOAD: Kind = Kind { noun: "workload", given: "its id", list: "sextant workload list" };
+
+/// The org with this name or id.
 pub async fn org_id(client: &Client, wanted: &OrgRef) -> Result<OrgId, Failure> {
     let name = match wanted {
         OrgRef::Id(id) => return Ok(*id),
         OrgRef::Name(name) => name,
     };
     let orgs = orgs(client).await?;
-    let named = orgs.iter().filter(|org| org.name == *name);
-    one("org", name.as_str(), named.map(|org| (org.id, org.id.to_string())).collect())
+    let candidates =
+        orgs.iter().map(|org| Candidate::new(org.id, org.id.0, org.name == *name, &org.name));
+    find(ORG, name.as_str(), candidates)
 }
 
 /// The app at this path.
 pub async fn app_at(client: &Client, path: &AppPath) -> Result<AppId, Failure> {
     let org = org_id(client, &OrgRef::Name(path.org.clone())).await?;
     let apps = apps(client, Some(org)).await?;
-    let named = apps.iter().filter(|app| app.name == path.app);
-    one("app", &path.to_string(), named.map(|app| (app.id, app.id.to_string())).collect())
+    let candidates =
+        apps.iter().map(|app| Candidate::new(app.id, app.id.0, app.name == path.app, path));
+    find(APP, &path.to_string(), candidates)
 }
 
-/// The app with this id or path.
+/// The app with this path or id.
 pub async fn app_id(client: &Client, wanted: &AppRef) -> Result<AppId, Failure> {
     match wanted {
         AppRef::Id(id) => Ok(*id),
         AppRef::Path(path) => app_at(client, path).await,
+        AppRef::IdBeginning(text) => {
+            let apps = apps(client, None).await?;
+            find(
+                APP,
+                text,
+                apps.iter().map(|app| Candidate::new(app.id, app.id.0, false, app.name())),
+            )
+        }
     }
 }
 
-/// The environment with this id or path.
+/// The environment with this path or id.
 pub async fn environment_id(
     client: &Client,
     wanted: &EnvironmentRef,
 ) -> Result<EnvironmentId, Failure> {
-    let path = match wanted {
-        EnvironmentRef::Id(id) => return Ok(*id),
-        EnvironmentRef::Path(path) => path,
-    };
-    let app = app_at(client, &path.app).await?;
-    let environments = environments(client, None, Some(app)).await?;
-    let named = environments.iter().filter(|found| found.name == path.environment);
-    let candidates = named.map(|found| (found.id, found.id.to_string())).collect();
-    one("environment", &path.to_string(), candidates)
+    match wanted {
+        EnvironmentRef::Id(id) => Ok(*id),
+        EnvironmentRef::Path(path) => {
+            let app = app_at(client, &path.app).await?;
+            let found = environments(client, None, Some(app)).await?;
+            let candidates = found.iter().map(|found| {
+                Candidate::new(found.id, found.id.0, found.name == path.environment, path)
+            });
+            find(ENVIRONMENT, &path.to_string(), candidates)
+        }
+        EnvironmentRef::IdBeginning(text) => {
+            let found = environments(client, None, None).await?;
+            let candidates =
+                found.iter().map(|found| Candidate::new(found.id, found.id.0, false, found.path()));
+            find(ENVIRONMENT, text, candidates)
+        }
+    }
+}
+
+/// The workload with this id.
+pub async fn workload_id(client: &Client, wanted: &str) -> Result<WorkloadId, Failure> {
+    if let Some(id) = id(wanted) {
+        return Ok(WorkloadId(id));
+    }
+    let found = workloads(client, WorkloadQuery::default()).await?;
+    let candidates = found.iter().map(|one| {
+        let shown = format!("{} of {} on {}", one.process_type, one.environment, one.node_name);
+        Candidate::new(one.id, one.id.0, false, shown)
+    });
+    find(WORKLOAD, wanted, candidates)
 }

@@ -138,6 +138,7 @@ fn contexts_are_stored_chosen_and_forgotten() {
     assert!(shown.contains("https://[::1]:1/"), "{shown}");
     let token = home.path().join("token");
     assert!(shown.contains(token.to_str().expect("path")), "paths are absolute: {shown}");
+    assert_eq!(home.run(&["context", "ls", "-o", "name"]).stdout, "lab\nprod\n");
     assert_eq!(home.run(&["context", "use", "prod"]).code, Some(0));
     let refused = home.run(&["status"]);
     assert_eq!(refused.code, Some(3), "{refused:?}");

@@ -36,7 +36,9 @@ fn hostnames_are_claimed_moved_and_given_back() {
     assert!(unproved.contains("is not proved"), "{unproved}");
     let route = format!("route create {HOME} --hostname shop.example.com --to web:8443");
     let unproved = desk.refused(6, &route);
-    assert!(unproved.contains("`sextant hostname claim") && unproved.contains("hostname-unproved"));
+    assert!(unproved.contains("is claimed and not proved yet; publish the TXT"), "{unproved}");
+    let verify = format!("`sextant hostname verify {HOME} shop.example.com`");
+    assert!(unproved.contains(&verify) && unproved.contains("hostname-unproved"), "{unproved}");
 
     // The platform's own domain needs no proof.
     assert_eq!(desk.json(&format!("hostname claim {HOME} shop.lab.test"))["state"], "owned");
@@ -84,7 +86,7 @@ fn every_bad_route_is_refused_with_its_reason_and_nothing_changes() {
         (2, "--hostname 192.0.2.1 --to web:1".to_owned(), "is an IP address"),
         (2, format!("{named} --to web"), "like web:8443"),
         (2, format!("{named} --to web:1 --health udp"), "health_source \"udp\""),
-        (2, format!("{named} --to web:1 --port 0"), "0 is not in 1..=65535"),
+        (2, format!("{named} --to web:1 --port 0"), "\"0\" is not a port"),
     ] {
         let refused = desk.refused(code, &format!("route create {HOME} {arguments}"));
         assert!(refused.contains(said), "{arguments}: {refused}");
@@ -103,7 +105,10 @@ fn ports_are_opened_by_policy_and_by_grant() {
     assert!(desk.refused(4, &route(5432)).contains("port-not-granted"));
     desk.done(&format!("port grant {HOME} 5432 --reason ticket-4711"));
     assert!(desk.done(&format!("port grants {HOME}")).contains("ticket-4711"));
+    let all = desk.done("port grants");
+    assert!(all.contains(HOME) && all.contains("5432") && all.contains("first-admin"), "{all}");
     let made = desk.json(&route(5432));
+    assert_eq!(desk.json("route show :5432")["id"], made["id"], "by its port alone");
     assert!(desk.refused(6, &format!("port revoke {HOME} 5432")).contains("port-grant-in-use"));
     assert!(desk.refused(6, &route(5432)).contains("port-taken"));
 

@@ -38,10 +38,17 @@ fn networks_and_tokens_are_managed_by_name_with_the_documented_exit_codes() {
     let used = tokens.find(|token| token["phase"] == "used").expect("that of n1");
     let used = desk.refused(6, &format!("token revoke {}", used["id"].as_str().expect("id")));
     assert!(used.contains("by node n1; use `sextant node remove n1`"), "{used}");
+    assert!(desk.refused(6, "token revoke n1").contains("by node n1"), "by the node's name");
+    let listed = desk.done("token list");
+    assert!(
+        listed.contains("n9 ") && !listed.contains("n8 ") && !listed.contains("n1 "),
+        "{listed}"
+    );
+    desk.done("token revoke n9");
     let namesake = desk.run("token create --node n1");
     assert!(namesake.code == 0 && namesake.stdout.starts_with("sxe_"), "{namesake:?}");
     assert!(namesake.stderr.contains("warning: a node \"n1\" exists"), "{namesake:?}");
-    assert!(desk.done("token list").lines().any(|line| line.contains("revoked")));
+    assert!(desk.done("token list --all").lines().any(|line| line.contains("revoked")));
     desk.refused(5, "token revoke 0198f7a2-4c1e-7c55-8a5d-0d3f6c1b2a9e");
 
     let made = desk.json("api-token create eyes --role viewer --expires-in 1h --output eyes");
@@ -56,8 +63,42 @@ fn networks_and_tokens_are_managed_by_name_with_the_documented_exit_codes() {
     desk.refused(5, "node show n7");
     assert!(desk.done("events --type network-renamed").contains("now second"));
     assert_eq!(desk.done("events --tail 2").lines().count(), 2);
+    events_are_found(&desk);
+    things_are_named_by_the_beginning_of_their_id(&desk);
     let elsewhere = desk.refused(4, &format!("events --after {id}:1"));
-    assert!(elsewhere.contains("leave out --after"), "{elsewhere}");
+    assert!(elsewhere.contains("--after 0"), "{elsewhere}");
+}
+
+fn events_are_found(desk: &Desk) {
+    let last = desk.done("events");
+    assert!(last.lines().last().expect("a line").contains("api-token-revoked"), "{last}");
+    assert_eq!(desk.done("events -n 1"), last.lines().last().expect("a line").to_owned() + "\n");
+    assert_eq!(desk.done("events --since 1h"), desk.done("events --after 0 --limit 10000"));
+    assert_eq!(desk.done("events --since 2999-01-01"), "");
+    let of_node = desk.done("events --since 1h --subject node/n1");
+    assert!(of_node.lines().count() > 0, "{of_node}");
+    assert!(of_node.lines().all(|line| line.contains("  node/n1 ")), "{of_node}");
+    let by_admin = desk.done("events --actor first-admin");
+    assert!(by_admin.lines().count() > 0, "{by_admin}");
+    assert!(by_admin.lines().all(|line| line.contains("by first-admin")), "{by_admin}");
+}
+
+fn things_are_named_by_the_beginning_of_their_id(desk: &Desk) {
+    let node = desk.json("node show n1");
+    let id = node["id"].as_str().expect("id");
+    assert_eq!(desk.json(&format!("node show {}", &id[..13]))["name"], "n1");
+    assert_eq!(
+        desk.json(&format!("network show {}", &node["network_id"].as_str().expect("id")[..13]))["name"],
+        "mesh"
+    );
+    assert!(desk.refused(5, "node show ffff").contains("no node \"ffff\""));
+    assert_eq!(desk.done("node list -o name"), "n1\n");
+    let narrow = desk.done("node list");
+    assert!(narrow.lines().all(|line| line.len() <= 80), "{narrow}");
+    assert!(!narrow.contains(id) && desk.done("node list -o wide").contains(id), "{narrow}");
+    assert!(narrow.contains("AGE") && desk.done("node list --utc").contains("ENROLLED AT"));
+    assert_eq!(desk.done("node list --phase withdrawn").lines().count(), 1);
+    assert_eq!(desk.done("node list --network mesh --phase active").lines().count(), 2);
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn a_deploy_is_waited_for_and_goes_on_without_whoever_waits() {
     let statuses: Vec<_> =
         releases.as_array().expect("a list").iter().map(|one| &one["status"]).collect();
     assert_eq!(statuses, ["superseded", "superseded", "superseded", "live"], "{releases}");
-    assert!(desk.done("release show shop/web/production 1").contains("superseded by"));
+    assert!(desk.done("release show shop/web/production 1").contains("superseded by  release "));
     let id = releases[3]["id"].as_str().expect("id");
     assert!(desk.done(&format!("release show {id}")).contains("4 of shop/web/production"));
     assert!(desk.refused(5, "release show shop/web/production 9").contains("the newest is 4"));
@@ -110,6 +110,9 @@ fn the_token_of_an_org_does_what_the_org_may_and_no_more() {
     let happened = desk.done(&shop("events --tail 2"));
     assert!(happened.contains("workload-withdrawn"), "{happened}");
     assert!(!desk.done(&shop("events")).contains("rival"));
+    let listed = desk.done(&shop("workload list"));
+    let short = listed.lines().nth(1).expect("a row").split_whitespace().last().expect("id");
+    assert!(desk.done(&shop(&format!("workload show {short}"))).contains(short), "{listed}");
 
     assert_eq!(desk.done(&shop("org list")).lines().count(), 2);
     desk.refused(5, &shop("env show rival/web/production"));

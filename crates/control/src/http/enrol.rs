@@ -17,7 +17,7 @@ use sextant_model::{
     ipam::Ipam,
     secret::EnrolmentToken,
 };
-use sextant_store::{Loaded, StoreError, Unit, claims::NameScope};
+use sextant_store::{Loaded, StoreError, Unit, claims::NameScope, projection::Projections};
 use subtle::ConstantTimeEq;
 
 use super::nodes::resource;
@@ -149,7 +149,8 @@ async fn answer(
     certificate: NodeCertificate,
     event_id: i64,
 ) -> Result<Enrolment, ApiError> {
-    if !app.tail.wait_projected(event_id).await {
+    let touched = Projections::named(&["nodes", "enrolment-tokens"]);
+    if !app.tail.wait_projected(event_id, touched).await {
         // The node exists; the agent asks again with the same keys and gets this same answer.
         return Err(ApiError::Busy);
     }

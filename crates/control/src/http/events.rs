@@ -1,5 +1,7 @@
 //! `GET /v1/events` and `GET /v1/snapshot`: the stream for those who poll.
 
+use std::time::Instant;
+
 use axum::{Json as Answered, extract::State};
 use sextant_api::{
     Frame, Problem,
@@ -15,6 +17,7 @@ use crate::{
     auth::Principal,
     error::ApiError,
     extract::{Query, checked_limit},
+    tail::Stall,
 };
 
 /// Where to begin, and how much to return.
@@ -57,9 +60,14 @@ pub async fn list(
     let epoch = app.store.epoch().await?;
     let after = parse_cursor(&app, query.after.as_deref()).await?;
     let after = after.unwrap_or(Cursor { epoch, event_id: 0 });
+    if let Err(stall @ Stall::Log(_)) = app.tail.progress().check_log(Instant::now()) {
+        return Err(ApiError::NotReady(stall.to_string()));
+    }
     let settled = app.tail.settled_at_least(&app.store, after.event_id).await?;
     after.check(epoch, settled)?;
     let events = app.store.events(after.event_id, settled, limit).await?;
+    // The database may have been replaced by another one meanwhile.
+    after.check(app.store.epoch().await?, settled)?;
     let has_more = i64::try_from(events.len()).unwrap_or(limit) == limit;
     let scanned = events.last().filter(|_| has_more).map_or(settled, |event| event.event_id);
     let at = |event_id| Cursor { epoch, event_id };

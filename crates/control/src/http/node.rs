@@ -10,10 +10,11 @@ use sextant_api::{
     },
 };
 use sextant_model::{
+    AggregateKind,
     aggregate::{NetworkState, NodeState},
     health::is_plain,
 };
-use sextant_store::StoreError;
+use sextant_store::{StoreError, projection::Projections};
 
 use super::{enrol::certify, nodes::resource};
 use crate::{
@@ -86,7 +87,10 @@ pub async fn report(
     match confirm(&app, node.node_id, &report.workloads_live).await {
         // Somebody else has said something of the same workload: the next report finds the rest.
         Ok(0) | Err(StoreError::VersionConflict) => {}
-        Ok(event_id) => drop(app.tail.wait_projected(event_id).await),
+        Ok(event_id) => {
+            let workloads = Projections::of(AggregateKind::Workload);
+            let _ = app.tail.wait_projected(event_id, workloads).await;
+        }
         Err(error) => return Err(error.into()),
     }
     Ok(Answered(ReportTaken { now: app.now() }))

@@ -65,7 +65,7 @@ pub async fn status(
         projections,
         nodes: nodes.into_iter().map(node).collect(),
         now,
-        version: env!("CARGO_PKG_VERSION").into(),
+        version: sextant_daemon::VERSION.into(),
         replicas: app.store.replicas().await?,
         findings: None,
     };

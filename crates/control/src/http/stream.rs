@@ -15,7 +15,7 @@ use sextant_api::{
     frame::{HEARTBEAT_INTERVAL, StreamView},
 };
 use sextant_model::{EventBody, cursor::CursorGone};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 
 use super::events::{parse_cursor, take_snapshot, viewer};
 use crate::{
@@ -29,6 +29,8 @@ use crate::{
 
 /// A frame that cannot be sent for so long ends the stream: the follower has stopped reading.
 const SEND_LIMIT: Duration = Duration::from_secs(10);
+/// How long a heartbeat waits to hear whether the follower may still follow.
+const ACCESS_LIMIT: Duration = Duration::from_secs(2);
 /// Snapshots can be large: they get a second more for each of so many bytes.
 const SLOWEST: usize = 1024 * 1024;
 /// Followers have nothing to say but pings, in bytes.
@@ -92,6 +94,7 @@ fn refused(error: FeedError) -> ApiError {
     match error {
         FeedError::Gone(gone) => ApiError::CursorGone(gone),
         FeedError::Store(error) => error.into(),
+        FeedError::Stalled(stall) => ApiError::NotReady(stall.to_string()),
         FeedError::Lagged | FeedError::Closed => ApiError::Busy,
     }
 }
@@ -178,14 +181,18 @@ impl Follower {
     /// A sign of life, and the moment to see whether the follower may still follow.
     async fn beat(&mut self) -> Result<(), End> {
         self.feed.check_epoch(&self.app.tail)?;
-        // Without its database the control plane does not know: nobody is cut off for that.
-        match still_allowed(&self.app, self.who).await {
-            Err(ApiError::NodeLeft) => return Err(self.farewell().await?),
-            Err(error) if error.ends_access() => return Err(End::Access(error)),
+        // Without its database the control plane does not know: nobody is cut off for that, and
+        // the follower learns in time that the log is not read.
+        let allowed = timeout(ACCESS_LIMIT, still_allowed(&self.app, self.who));
+        match allowed.await {
+            Ok(Err(ApiError::NodeLeft)) => return Err(self.farewell().await?),
+            Ok(Err(error)) if error.ends_access() => return Err(End::Access(error)),
             _ => {}
         }
-        let at = self.app.now();
-        self.send(&Frame::Heartbeat { at }).await
+        let age = self.app.tail.progress().log_age(std::time::Instant::now());
+        let log_age_ms = age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        let settled = self.app.tail.position().cursor();
+        self.send(&Frame::Heartbeat { at: self.app.now(), settled, log_age_ms }).await
     }
 
     /// What a node that has left has not seen yet, up to its own withdrawal.
@@ -219,7 +226,7 @@ impl Follower {
     async fn send(&mut self, frame: &Frame) -> Result<(), End> {
         let text = serde_json::to_string(frame).map_err(|_| End::Left)?;
         let limit = SEND_LIMIT + Duration::from_secs((text.len() / SLOWEST) as u64);
-        let sent = tokio::time::timeout(limit, self.socket.send(Message::text(text))).await;
+        let sent = timeout(limit, self.socket.send(Message::text(text))).await;
         match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(End::Left),
@@ -234,7 +241,7 @@ impl Follower {
                 let code = match &error {
                     FeedError::Gone(CursorGone::ForeignEpoch) => "foreign-epoch",
                     FeedError::Gone(CursorGone::BeyondHead) => "beyond-head",
-                    FeedError::Lagged | FeedError::Store(_) => "lagged",
+                    FeedError::Lagged | FeedError::Store(_) | FeedError::Stalled(_) => "lagged",
                     FeedError::Closed => "shutting-down",
                 };
                 (code.to_owned(), error.to_string())
@@ -246,7 +253,7 @@ impl Follower {
         }
         if self.send(&Frame::Reset { code, detail }).await.is_ok() {
             let close = self.socket.send(Message::Close(None));
-            let _ = tokio::time::timeout(SEND_LIMIT, close).await;
+            let _ = timeout(SEND_LIMIT, close).await;
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What one follower is sent: the log from its cursor on, first from the database, then live.
 
+use std::time::Instant;
+
 use sextant_api::Frame;
 use sextant_model::{
     Cursor, Epoch, Event,
@@ -7,9 +9,11 @@ use sextant_model::{
     visibility::{Viewer, visible},
 };
 use sextant_store::{Store, StoreError};
-use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::{BATCH, Batch, Tail};
+use super::{
+    BATCH, Stall, Tail,
+    backlog::{self, Lagged},
+};
 
 /// One follower's way through the log.
 #[derive(Debug)]
@@ -20,7 +24,7 @@ pub struct Feed {
     scanned: i64,
     /// The follower was told of everything up to here.
     told: i64,
-    live: broadcast::Receiver<Batch>,
+    live: backlog::Reader,
 }
 
 /// Why a feed ends.
@@ -35,6 +39,9 @@ pub enum FeedError {
     /// The replica shuts down.
     #[error("this replica is shutting down; resume at another one")]
     Closed,
+    /// The replica itself has not read the log lately: the follower is better off elsewhere.
+    #[error(transparent)]
+    Stalled(#[from] Stall),
     /// The log cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -50,6 +57,11 @@ impl Feed {
         cursor: Cursor,
     ) -> Result<Self, FeedError> {
         let live = tail.subscribe();
+        match tail.progress().check_log(Instant::now()) {
+            // It has just started, and is waited for below.
+            Ok(()) | Err(Stall::NeverRead) => {}
+            Err(stall) => return Err(stall.into()),
+        }
         let epoch = store.epoch().await?;
         // A replica that has just started does not know the log yet: its first batch would begin
         // after events that are neither read by `catch_up` nor sent.
@@ -78,11 +90,7 @@ impl Feed {
 
     /// Waits for the next live batch. Cancel-safe.
     pub async fn next(&mut self, tail: &Tail) -> Result<Vec<Frame>, FeedError> {
-        let batch = match self.live.recv().await {
-            Ok(batch) => batch,
-            Err(RecvError::Lagged(_)) => return Err(FeedError::Lagged),
-            Err(RecvError::Closed) => return Err(FeedError::Closed),
-        };
+        let batch = self.live.next().await.map_err(|Lagged| FeedError::Lagged)?;
         self.check_epoch(tail)?;
         if batch.after > self.scanned {
             return Err(FeedError::Lagged);

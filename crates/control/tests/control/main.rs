@@ -8,8 +8,10 @@ mod health;
 mod ingress;
 mod preparation;
 mod resources;
+mod stalls;
 mod stream;
 mod tenancy;
+mod versions;
 
 use std::{
     net::{Ipv6Addr, SocketAddr},
@@ -83,7 +85,12 @@ impl Platform {
 
     /// A replica that may not know the log yet.
     pub async fn replica_at_once(&self) -> Running {
-        let store = Store::connect(&ConnectOptions::new(&self.database.app_url)).expect("store");
+        self.replica_on(&self.database.app_url).await
+    }
+
+    /// The same, which reaches the database in another way.
+    pub async fn replica_on(&self, database_url: &str) -> Running {
+        let store = Store::connect(&ConnectOptions::new(database_url)).expect("store");
         let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.expect("bound");
         let stop = CancellationToken::new();
         let names = self.config.tls.names.clone();

@@ -1,9 +1,13 @@
 //! What `init` and `run` do with a platform that is there already, half there or not there.
 
-use std::process::Command;
+use std::{os::unix::fs::PermissionsExt, process::Command};
 
 use sextant_api::client::PageQuery;
-use sextant_control::init::{self, OwnerLogin};
+use sextant_control::{
+    admin_token,
+    init::{self, OwnerLogin},
+};
+use sextant_model::DnsLabel;
 
 use crate::Platform;
 
@@ -16,6 +20,33 @@ async fn preparing_twice_changes_nothing() {
     init::init(&platform.config, &platform.database.url, &token_file).await.expect("again");
     assert_eq!(std::fs::read_to_string(&token_file).expect("token"), before);
     assert_eq!(platform.ca().fingerprint(), ca);
+    let certificate = &platform.config.tls.ca_certificate_file;
+    let mode = std::fs::metadata(certificate).expect("certificate").permissions().mode();
+    assert_eq!(mode & 0o777, 0o644, "the certificate is public");
+}
+
+#[tokio::test]
+async fn a_lost_admin_token_is_replaced_on_purpose_and_not_by_preparing_again() {
+    let platform = Platform::new().await;
+    let replica = platform.replica().await;
+    let admin = platform.admin(&[&replica]);
+    let names = async || {
+        let tokens = admin.api_tokens(&PageQuery::default()).await.expect("tokens").items;
+        tokens.into_iter().map(|token| token.name.to_string()).collect::<Vec<_>>()
+    };
+    let other = platform.path().join("other.token");
+    let said = init::init(&platform.config, &platform.database.url, &other).await.expect("again");
+    assert!(said.iter().any(|line| line.contains("sextant-control admin-token")), "{said:?}");
+    assert!(!other.exists(), "no second token is made in passing");
+    let before = names().await;
+
+    let name = DnsLabel::new("rescue").expect("label");
+    admin_token::create(&platform.config, name.clone(), &other).await.expect("made");
+    assert_eq!(names().await.len(), before.len() + 1);
+    let mode = std::fs::metadata(&other).expect("token").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let error = admin_token::create(&platform.config, name, &other).await.expect_err("exists");
+    assert!(error.to_string().contains("is there already"), "{error}");
 }
 
 #[tokio::test]
@@ -65,9 +96,8 @@ async fn a_token_that_cannot_be_handed_over_does_not_exist() {
         async || admin.api_tokens(&PageQuery::default()).await.expect("tokens").items.len();
     let before = tokens().await;
     let impossible = std::path::Path::new("/proc/nowhere/admin.token");
-    init::init(&platform.config, &platform.database.url, impossible)
-        .await
-        .expect_err("no such folder");
+    let name = DnsLabel::new("rescue").expect("label");
+    admin_token::create(&platform.config, name, impossible).await.expect_err("no such folder");
     let empty = platform.path().join("empty.token");
     std::fs::write(&empty, "").expect("written");
     let error =

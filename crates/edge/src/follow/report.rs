@@ -41,7 +41,7 @@ pub fn build(revision: Cursor, publisher: &Publisher, addresses: usize) -> EdgeR
     });
     EdgeReport {
         revision,
-        version: env!("CARGO_PKG_VERSION").into(),
+        version: sextant_daemon::VERSION.into(),
         routes: routes as u64,
         refused: refused.take(REFUSED_LIMIT).collect(),
         // What does not work is worth more room than what does.

@@ -233,7 +233,7 @@ impl Edge {
         tokio::spawn(readiness::feed_watchdog(alive, self.finished.clone()));
         let routes = self.shared.published.load().table.len();
         readiness::ready(&format!("{routes} routes"));
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), routes, "ready");
+        tracing::info!(version = sextant_daemon::VERSION, routes, "ready");
         Ok(())
     }
 

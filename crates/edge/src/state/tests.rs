@@ -41,6 +41,7 @@ pub fn snapshot(routes: Vec<DesiredRoute>) -> RoutingSnapshot {
         workloads: Vec::new(),
         deleted: BTreeSet::new(),
         withdrawn: BTreeSet::new(),
+        skipped: None,
     }
 }
 

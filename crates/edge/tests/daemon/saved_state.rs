@@ -45,6 +45,7 @@ fn snapshot(port: &Port, backend: &Backend) -> RoutingSnapshot {
         }],
         deleted: std::collections::BTreeSet::new(),
         withdrawn: std::collections::BTreeSet::new(),
+        skipped: None,
     }
 }
 

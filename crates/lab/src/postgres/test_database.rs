@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::{PostgresOptions, SUPERUSER, ScratchPostgres, psql, quoted, url};
+use super::{PostgresOptions, Relay, SUPERUSER, ScratchPostgres, psql, quoted, url};
 use crate::error::{LabError, Result};
 
 /// The environment variable with the socket directory of the server that all tests of one run
@@ -63,6 +63,16 @@ pub fn test_database() -> Result<TestDatabase> {
 }
 
 impl TestDatabase {
+    /// A way to the server over IPv6 and TCP.
+    pub fn relay(&self) -> Result<Relay> {
+        Relay::start(&self.socket_directory)
+    }
+
+    /// Its name in the server.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Connection URL for another role.
     pub fn url_as(&self, role: &str) -> String {
         url(&self.socket_directory, &self.name, role)

@@ -116,6 +116,9 @@ kinds! {
     StreamRefused, "stream-refused", Failure, false,
         "A node does not accept what the control plane sends, or the control plane does not let it follow.",
         "look at the log of sextant-agent there";
+    EventsUnknown, "events-unknown", Warning, false,
+        "A node has left out events that its version does not know.",
+        "upgrade sextant-agent there";
     EndpointRefused, "endpoint-refused", Warning, false,
         "The control plane does not accept the endpoint in a node's configuration.",
         "correct endpoint in agent.toml there and restart sextant-agent";

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::{HealthSource, Matching, ProtocolHint, RouteKey, ServedRoute};
 use crate::{
-    event::{Event, EventBody, RouteCreated, RouteMoved, WorkloadHealth, WorkloadPlaced},
+    event::{Event, EventBody, RouteCreated, RouteMoved, Skipped, WorkloadHealth, WorkloadPlaced},
     hostname::HostPattern,
     id::{EnvironmentId, NetworkId, RouteId, WorkloadId},
     name::DnsLabel,
@@ -73,6 +73,9 @@ pub struct RoutingSnapshot {
     pub deleted: BTreeSet<RouteId>,
     /// Workloads that were withdrawn lately, in the same sense.
     pub withdrawn: BTreeSet<WorkloadId>,
+    /// Events since the snapshot that this version cannot read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<Skipped>,
 }
 
 /// A snapshot that would take away most of what is served without saying that this is meant.
@@ -111,6 +114,7 @@ pub struct Routing {
     workloads: BTreeMap<WorkloadId, DesiredWorkload>,
     routes_of: BTreeMap<Service, BTreeSet<RouteId>>,
     workloads_of: BTreeMap<Service, BTreeSet<WorkloadId>>,
+    skipped: Option<Skipped>,
 }
 
 impl DesiredRoute {
@@ -174,6 +178,7 @@ impl From<RoutingSnapshot> for Routing {
         for workload in snapshot.workloads {
             routing.put_workload(workload);
         }
+        routing.skipped = snapshot.skipped;
         routing
     }
 }
@@ -186,6 +191,7 @@ impl From<&Routing> for RoutingSnapshot {
             workloads: routing.workloads.values().cloned().collect(),
             deleted: BTreeSet::new(),
             withdrawn: BTreeSet::new(),
+            skipped: routing.skipped.clone(),
         }
     }
 }
@@ -199,6 +205,7 @@ impl Routing {
             workloads: BTreeMap::new(),
             routes_of: BTreeMap::new(),
             workloads_of: BTreeMap::new(),
+            skipped: None,
         }
     }
 
@@ -212,8 +219,14 @@ impl Routing {
         &self.routes
     }
 
+    /// Events since the snapshot that this version cannot read.
+    pub fn skipped(&self) -> Option<&Skipped> {
+        self.skipped.as_ref()
+    }
+
     /// Takes in the next event and says which routes are no longer as they were. Idempotent.
     pub fn apply(&mut self, event: &Event) -> BTreeSet<RouteId> {
+        Skipped::note(&mut self.skipped, event);
         let route_id = RouteId(event.aggregate_id);
         let workload_id = WorkloadId(event.aggregate_id);
         match &event.body {

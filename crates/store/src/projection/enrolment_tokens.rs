@@ -1,9 +1,8 @@
 //! Table `enrolment_tokens`. Many tokens may be made at once, so those of a batch go in together.
 
 use sextant_model::{Event, EventBody, event::EnrolmentTokenCreated};
-use sqlx::PgConnection;
 
-use crate::error::StoreError;
+use crate::{error::StoreError, session::PgConnection};
 
 pub(super) async fn apply(
     connection: &mut PgConnection,

@@ -1,9 +1,8 @@
 //! Table `environments`.
 
 use sextant_model::{AggregateKind, Event, EventBody};
-use sqlx::PgConnection;
 
-use crate::error::StoreError;
+use crate::{error::StoreError, session::PgConnection};
 
 pub(super) async fn apply(
     connection: &mut PgConnection,

@@ -1,10 +1,9 @@
 //! Table `hostnames`: those that are owned and those that wait for their proof.
 
 use sextant_model::{Event, EventBody};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::error::StoreError;
+use crate::{error::StoreError, session::PgConnection};
 
 pub(super) async fn apply(
     connection: &mut PgConnection,

@@ -2,9 +2,8 @@
 
 use ipnet::IpNet;
 use sextant_model::{Event, EventBody, Prefix};
-use sqlx::PgConnection;
 
-use crate::{error::StoreError, read::word};
+use crate::{error::StoreError, read::word, session::PgConnection};
 
 pub(super) async fn apply(
     connection: &mut PgConnection,

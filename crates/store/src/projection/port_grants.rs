@@ -1,9 +1,8 @@
 //! Table `port_grants`.
 
 use sextant_model::{Event, EventBody};
-use sqlx::PgConnection;
 
-use crate::error::StoreError;
+use crate::{error::StoreError, session::PgConnection};
 
 pub(super) async fn apply(
     connection: &mut PgConnection,

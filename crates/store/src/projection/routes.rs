@@ -6,9 +6,8 @@ use sextant_model::{
     Event, EventBody, NetworkId,
     event::{RouteCreated, RouteMoved},
 };
-use sqlx::PgConnection;
 
-use crate::error::StoreError;
+use crate::{error::StoreError, session::PgConnection};
 
 pub(super) async fn apply(
     connection: &mut PgConnection,

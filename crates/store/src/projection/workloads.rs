@@ -4,9 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use sextant_model::{Event, EventBody};
-use sqlx::PgConnection;
 
-use crate::error::StoreError;
+use crate::{error::StoreError, session::PgConnection};
 
 pub(super) async fn apply(
     connection: &mut PgConnection,

@@ -3,11 +3,10 @@
 use ipnet::IpNet;
 use sextant_api::{page::Page, resource::network::Network};
 use sextant_model::{NetworkId, Prefix, Timestamp};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{PageRequest, column};
-use crate::{Store, error::StoreError};
+use crate::{Store, error::StoreError, session::PgConnection};
 
 struct Row {
     network_id: Uuid,

@@ -9,11 +9,10 @@ use sextant_api::{
     },
 };
 use sextant_model::{NetworkId, NodeId, PeerAddresses, Prefix, Timestamp};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{PageRequest, column, columns};
-use crate::{Store, error::StoreError};
+use crate::{Store, error::StoreError, session::PgConnection};
 
 pub(super) struct Row {
     node_id: Uuid,

@@ -5,11 +5,10 @@ use sextant_api::{
     resource::{app::App, environment::Environment, org::Org},
 };
 use sextant_model::{AppId, EnvironmentId, NetworkId, OrgId, Timestamp};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{PageRequest, column};
-use crate::{Store, error::StoreError};
+use crate::{Store, error::StoreError, session::PgConnection};
 
 struct OrgRow {
     org_id: Uuid,

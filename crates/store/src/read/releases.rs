@@ -7,11 +7,10 @@ use sextant_api::{
 use sextant_model::{
     EnvironmentId, OrgId, ReleaseId, Timestamp, aggregate::release::Standing, event::ProcessSpec,
 };
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{PageRequest, column};
-use crate::{Store, error::StoreError};
+use crate::{Store, error::StoreError, session::PgConnection};
 
 struct Row {
     release_id: Uuid,

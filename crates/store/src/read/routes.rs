@@ -10,11 +10,10 @@ use sextant_api::{
 use sextant_model::{
     DnsLabel, EnvironmentId, HostPattern, NetworkId, OrgId, RouteId, Timestamp, WorkloadId,
 };
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{PageRequest, column};
-use crate::{Store, error::StoreError, unit::Unit};
+use crate::{Store, error::StoreError, session::PgConnection, unit::Unit};
 
 /// Most backends that are named one by one.
 const MOST_BACKENDS: i64 = 100;

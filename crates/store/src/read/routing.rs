@@ -16,12 +16,13 @@ use sextant_model::{
         desired::{DesiredRoute, DesiredWorkload, RoutingSnapshot},
     },
 };
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{column, routes, snapshot::checkpoint};
-use crate::{Store, error::StoreError};
+use super::{column, routes};
+use crate::{Store, error::StoreError, session::PgConnection};
 
+/// What is read for edges.
+const ROUTING: &[&str] = &["environments", "networks", "routes", "workloads"];
 /// Most deleted routes a snapshot names. An edge that has slept through more of them than it
 /// serves takes the snapshot for a suspicious one, and says so.
 const MOST_DELETED: i64 = 100_000;
@@ -85,14 +86,14 @@ impl Store {
         &self,
         network: NetworkId,
     ) -> Result<(Cursor, RoutingSnapshot), StoreError> {
-        let mut transaction = self.frozen().await?;
-        let cursor = checkpoint(&mut transaction).await?;
+        let (mut transaction, cursor) = self.frozen_at(ROUTING).await?;
         let snapshot = RoutingSnapshot {
             network_id: network,
             routes: all_routes(&mut transaction, network).await?,
             workloads: all_workloads(&mut transaction, network).await?,
             deleted: deleted_routes(&mut transaction, network).await?,
             withdrawn: withdrawn_workloads(&mut transaction, network).await?,
+            skipped: None,
         };
         Ok((cursor, snapshot))
     }
@@ -106,8 +107,7 @@ impl Store {
         host: Option<&Hostname>,
         org: Option<OrgId>,
     ) -> Result<(Cursor, Vec<Candidates>), StoreError> {
-        let mut transaction = self.frozen().await?;
-        let cursor = checkpoint(&mut transaction).await?;
+        let (mut transaction, cursor) = self.frozen_at(ROUTING).await?;
         let name = host.map(Hostname::as_str);
         let wildcard = name.and_then(parent_of).map(|parent| format!("*.{parent}"));
         // Two of the port are enough to know that there is not only one.

@@ -1,6 +1,8 @@
 //! Snapshots: rows and the cursor they are true at, read in one REPEATABLE READ transaction, so
 //! that a follower that goes on from the cursor misses nothing and sees nothing twice.
 
+use std::time::{Duration, Instant};
+
 use sextant_api::{
     frame::SnapshotState,
     resource::{
@@ -12,11 +14,24 @@ use sextant_model::{
     AggregateKind, Cursor, Epoch, NetworkId, NodeId, OrgId, Refusal,
     membership::{Member, Membership},
 };
-use sqlx::{PgConnection, Postgres, Transaction};
+
 use uuid::Uuid;
 
 use super::{RouteFilter, WorkloadFilter, networks, nodes, orgs, releases, routes, workloads};
-use crate::{Store, error::StoreError, projection::ALL};
+use crate::{
+    Store,
+    error::StoreError,
+    projection::Projections,
+    session::{PgConnection, Transaction},
+};
+
+/// What each snapshot reads.
+const MEMBERSHIP: &[&str] = &["networks", "nodes", "workloads"];
+const PLATFORM: &[&str] = &["networks", "nodes"];
+const ORG: &[&str] = &["orgs", "apps", "environments", "releases", "workloads", "routes"];
+/// How long projections that stand apart may take to come together.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(2);
+const CATCH_UP_PAUSE: Duration = Duration::from_millis(20);
 
 impl Store {
     /// The members of a network, as node `of` needs to know them: with the addresses of its own
@@ -26,8 +41,7 @@ impl Store {
         network: NetworkId,
         of: NodeId,
     ) -> Result<(Cursor, Membership), StoreError> {
-        let mut transaction = self.frozen().await?;
-        let cursor = checkpoint(&mut transaction).await?;
+        let (mut transaction, cursor) = self.frozen_at(MEMBERSHIP).await?;
         let found = networks::list(&mut transaction, Uuid::nil(), i64::MAX).await?;
         let found = found.into_iter().find(|candidate| candidate.id == network);
         let found = found.ok_or(Refusal::NotFound(AggregateKind::Network))?;
@@ -45,14 +59,14 @@ impl Store {
             departed: gone.into_iter().map(|node| node.id).collect(),
             workloads: workloads::addresses_on(&mut transaction, of).await?,
             released: workloads::released_on(&mut transaction, of).await?,
+            skipped: None,
         };
         Ok((cursor, membership))
     }
 
     /// Every network and node, for operators.
     pub async fn platform(&self) -> Result<(Cursor, SnapshotState), StoreError> {
-        let mut transaction = self.frozen().await?;
-        let cursor = checkpoint(&mut transaction).await?;
+        let (mut transaction, cursor) = self.frozen_at(PLATFORM).await?;
         let networks = networks::list(&mut transaction, Uuid::nil(), i64::MAX).await?;
         let nodes = nodes::list(&mut transaction, Uuid::nil(), i64::MAX).await?;
         Ok((cursor, SnapshotState::Platform { networks, nodes }))
@@ -60,8 +74,7 @@ impl Store {
 
     /// What an org owns.
     pub async fn org_snapshot(&self, id: OrgId) -> Result<(Cursor, SnapshotState), StoreError> {
-        let mut transaction = self.frozen().await?;
-        let cursor = checkpoint(&mut transaction).await?;
+        let (mut transaction, cursor) = self.frozen_at(ORG).await?;
         let org = orgs::org(&mut transaction, id).await?;
         let org = org.ok_or(Refusal::NotFound(AggregateKind::Org))?;
         let (nil, all) = (Uuid::nil(), i64::MAX);
@@ -92,26 +105,51 @@ impl Store {
         Ok(status.collect())
     }
 
-    pub(super) async fn frozen(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
-        let mut transaction = self.pool.begin().await?;
-        sqlx::query!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            .execute(&mut *transaction)
-            .await?;
-        Ok(transaction)
+    /// A transaction that sees one point of the log in all of `projections`, and that point. They
+    /// differ only while some of them catch up; that is waited for, within bounds.
+    pub(super) async fn frozen_at(
+        &self,
+        projections: &[&str],
+    ) -> Result<(Transaction, Cursor), StoreError> {
+        let names = Projections::named(projections).names();
+        let give_up = Instant::now() + CATCH_UP_LIMIT;
+        loop {
+            let mut transaction = self.pool.begin().await?;
+            sqlx::query!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                .execute(&mut *transaction)
+                .await?;
+            if let Some(cursor) = common_checkpoint(&mut transaction, &names).await? {
+                return Ok((transaction, cursor));
+            }
+            drop(transaction);
+            if Instant::now() >= give_up {
+                return Err(StoreError::Filling(format!("the projections {}", names.join(", "))));
+            }
+            tokio::time::sleep(CATCH_UP_PAUSE).await;
+        }
     }
 }
 
-/// Where the projections stand: the log up to here is in their rows.
-pub(super) async fn checkpoint(connection: &mut PgConnection) -> Result<Cursor, StoreError> {
+/// Where the projections stand, if all of them stand there: the log up to here is in their rows, and
+/// nothing after it. One cursor cannot speak for rows of several points.
+async fn common_checkpoint(
+    connection: &mut PgConnection,
+    names: &[String],
+) -> Result<Option<Cursor>, StoreError> {
     let row = sqlx::query!(
-        r#"SELECT e.epoch, (SELECT min(last_applied_event_id) FROM projection_checkpoints
-                            WHERE projection = ANY($1)) AS at
-           FROM stream_epoch e"#,
-        &ALL.map(String::from)
+        r#"SELECT e.epoch, c.count AS "count!", c.filled, c.least, c.most
+           FROM stream_epoch e, (
+               SELECT count(*), bool_and(filled) AS filled, min(last_applied_event_id) AS least,
+                      max(last_applied_event_id) AS most
+               FROM projection_checkpoints WHERE projection = ANY($1)) c"#,
+        names
     )
     .fetch_one(connection)
     .await?;
-    Ok(Cursor { epoch: Epoch(row.epoch), event_id: row.at.unwrap_or(0) })
+    let all = usize::try_from(row.count).is_ok_and(|count| count == names.len());
+    let agree = all && row.filled == Some(true) && row.least == row.most;
+    let event_id = row.least.filter(|_| agree);
+    Ok(event_id.map(|event_id| Cursor { epoch: Epoch(row.epoch), event_id }))
 }
 
 fn member(node: Node) -> Member {

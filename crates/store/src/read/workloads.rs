@@ -8,11 +8,10 @@ use std::{
 use ipnet::IpNet;
 use sextant_api::{page::Page, resource::workload::Workload};
 use sextant_model::{EnvironmentId, NetworkId, NodeId, OrgId, ReleaseId, Timestamp, WorkloadId};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{PageRequest, column};
-use crate::{Store, error::StoreError};
+use crate::{Store, error::StoreError, session::PgConnection};
 
 /// Most released workloads a snapshot names.
 const MOST_RELEASED: i64 = 10_000;

@@ -4,8 +4,10 @@ mod allocation;
 mod claims;
 mod event_log;
 mod ingress;
+mod lives;
 mod projections;
 mod roles;
+mod sessions;
 mod tenancy;
 
 use std::net::{Ipv6Addr, SocketAddr};

@@ -72,10 +72,8 @@ async fn the_daemon_of_another_platform_on_the_server_neither_connects_nor_reads
         assert!(error.to_string().contains("permission denied"), "{statement}: {error}");
     }
     guest.close().await.expect("closed");
-    let drop_all = [
-        format!("DROP DATABASE {other} WITH (FORCE)"),
-        format!("DROP OWNED BY {other}"),
-    ];
+    let drop_all =
+        [format!("DROP DATABASE {other} WITH (FORCE)"), format!("DROP OWNED BY {other}")];
     psql(&fixture.database.url, &drop_all.each_ref().map(String::as_str)).expect("dropped");
 }
 

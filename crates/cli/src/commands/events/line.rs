@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use sextant_api::{Client, ClientError};
+use sextant_api::{Client, client::RouteQuery};
 use sextant_model::{
-    ActorId, AggregateKind, EnvironmentId, Event, EventBody, NodeId, event::ReleaseCreated,
-    port::PortRange,
+    ActorId, AggregateKind, EnvironmentId, Event, EventBody, NodeId, ReleaseId,
+    event::ReleaseCreated, port::PortRange,
 };
-use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
 use crate::{
     exit::Failure,
     lookup,
+    moment::exact,
+    named::Named,
     output::{listed, or_dash, printable},
 };
 
@@ -21,32 +22,48 @@ use crate::{
 pub struct Names(BTreeMap<Uuid, String>);
 
 impl Names {
-    /// The names of all that exists now.
+    /// The names of all that exists now and that the caller may see.
     pub async fn load(client: &Client) -> Result<Self, Failure> {
         let mut names = BTreeMap::new();
-        for network in lookup::networks(client).await? {
+        for network in seen(lookup::networks(client).await)? {
             names.insert(network.id.0, network.name.to_string());
         }
-        for node in lookup::nodes(client).await? {
+        for node in seen(lookup::nodes(client).await)? {
             names.insert(node.id.0, node.name.to_string());
         }
-        for token in lookup::enrolment_tokens(client).await? {
+        for token in seen(lookup::enrolment_tokens(client).await)? {
             names.insert(token.id.0, token.node_name.to_string());
         }
-        match lookup::api_tokens(client).await {
-            Ok(tokens) => {
-                names.extend(tokens.into_iter().map(|token| (token.id.0, token.name.to_string())));
-            }
-            // A role that may not list tokens sees ids instead of names.
-            Err(Failure::Client(ClientError::Problem(problem))) if problem.status == 403 => {}
-            Err(failure) => return Err(failure),
+        for token in seen(lookup::api_tokens(client).await)? {
+            names.insert(token.id.0, token.name.to_string());
+        }
+        for org in seen(lookup::orgs(client).await)? {
+            names.insert(org.id.0, org.name.to_string());
+        }
+        for app in seen(lookup::apps(client, None).await)? {
+            names.insert(app.id.0, Named::name(&app));
+        }
+        for environment in seen(lookup::environments(client, None, None).await)? {
+            names.insert(environment.id.0, environment.path());
+        }
+        for route in seen(lookup::routes(client, RouteQuery::default()).await)? {
+            names.insert(route.id.0, Named::name(&route));
         }
         Ok(Self(names))
     }
 
-    /// Asks for the name of a node that is gone: lists leave it out. An answer that does not come
-    /// costs the name, not the line.
+    /// Asks for the name of a node that is gone, or of a release: no list has them. An answer that
+    /// does not come costs the name, not the line.
     pub async fn look_up(&mut self, event: &Event, client: &Client) {
+        if event.aggregate_type == AggregateKind::Release {
+            let id = event.aggregate_id;
+            if !self.0.contains_key(&id)
+                && let Ok(release) = client.release(ReleaseId(id)).await
+            {
+                self.0.insert(id, format!("{}/{}", release.environment, release.number));
+            }
+            return;
+        }
         let id = match &event.body {
             EventBody::EnrolmentTokenUsed(body) => body.node_id,
             _ if event.aggregate_type == AggregateKind::Node => NodeId(event.aggregate_id),
@@ -59,24 +76,43 @@ impl Names {
         }
     }
 
-    /// Takes the names out of an event.
+    /// Takes the names out of an event. Of apps and environments that are gone no list tells the
+    /// path, so it is put together from those above them.
     pub fn learn(&mut self, event: &Event) {
         let name = match &event.body {
-            EventBody::NetworkCreated(body) => &body.name,
-            EventBody::NetworkRenamed(body) => &body.name,
-            EventBody::NodeEnrolled(body) => &body.name,
-            EventBody::ApiTokenCreated(body) => &body.name,
-            EventBody::EnrolmentTokenCreated(body) => &body.node_name,
-            EventBody::OrgCreated(body) => &body.name,
-            EventBody::AppCreated(body) => &body.name,
-            EventBody::EnvironmentCreated(body) => &body.name,
+            EventBody::NetworkCreated(body) => body.name.to_string(),
+            EventBody::NetworkRenamed(body) => body.name.to_string(),
+            EventBody::NodeEnrolled(body) => body.name.to_string(),
+            EventBody::ApiTokenCreated(body) => body.name.to_string(),
+            EventBody::EnrolmentTokenCreated(body) => body.node_name.to_string(),
+            EventBody::OrgCreated(body) => body.name.to_string(),
+            EventBody::AppCreated(body) => format!("{}/{}", self.of(body.org_id.0), body.name),
+            EventBody::EnvironmentCreated(body) => {
+                format!("{}/{}", self.of(body.app_id.0), body.name)
+            }
+            EventBody::ReleaseCreated(body) => {
+                format!("{}/{}", self.of(body.environment_id.0), body.number)
+            }
+            EventBody::RouteCreated(body) => {
+                let host = body.hostname.as_ref().map_or_else(String::new, ToString::to_string);
+                format!("{host}:{}", body.listen_port)
+            }
             _ => return,
         };
-        self.0.insert(event.aggregate_id, name.to_string());
+        self.0.insert(event.aggregate_id, name);
     }
 
-    fn of(&self, id: Uuid) -> String {
+    /// What it is called, or its id.
+    pub fn of(&self, id: Uuid) -> String {
         self.0.get(&id).cloned().unwrap_or_else(|| id.to_string())
+    }
+}
+
+/// What a role may not list is shown by its id.
+fn seen<T>(found: Result<Vec<T>, Failure>) -> Result<Vec<T>, Failure> {
+    match found {
+        Err(failure) if failure.is_forbidden() => Ok(Vec::new()),
+        found => found,
     }
 }
 
@@ -124,7 +160,10 @@ pub const EVENT_TYPES: [&str; 38] = [
 
 /// The word in the event's `event_type`.
 pub fn event_type(event: &Event) -> String {
-    event.body.to_columns().map_or_else(|_| "?".into(), |(event_type, _)| event_type)
+    match &event.body {
+        EventBody::Unknown(unknown) => unknown.event_type.clone(),
+        known => known.to_columns().map_or_else(|_| "?".into(), |(event_type, _)| event_type),
+    }
 }
 
 /// Time, id, type, subject, actor, detail.
@@ -132,7 +171,7 @@ pub fn of(event: &Event, names: &Names) -> String {
     let subject = format!("{}/{}", kind(event.aggregate_type), names.of(event.aggregate_id));
     let line = format!(
         "{}  {:>6}  {:<23}  {subject:<28}  by {:<12}  {}",
-        moment(event.occurred_at.0),
+        exact(event.occurred_at.0),
         event.event_id,
         event_type(event),
         actor(event.actor_id, names),
@@ -141,21 +180,16 @@ pub fn of(event: &Event, names: &Names) -> String {
     printable(line.trim_end())
 }
 
-/// RFC 3339 with milliseconds, so that the columns line up.
-fn moment(at: OffsetDateTime) -> String {
-    let at = at.to_offset(UtcOffset::UTC);
-    let (hour, minute, second, millisecond) = at.to_hms_milli();
-    format!("{}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z", at.date())
-}
-
-fn kind(kind: AggregateKind) -> &'static str {
+/// The kind of a subject, as commands call it.
+pub fn kind(kind: AggregateKind) -> &'static str {
     match kind {
         AggregateKind::EnrolmentToken => "token",
         kind => kind.as_str(),
     }
 }
 
-fn actor(actor: ActorId, names: &Names) -> String {
+/// Who did it.
+pub fn actor(actor: ActorId, names: &Names) -> String {
     if actor == ActorId::SYSTEM { "system".into() } else { names.of(actor.0) }
 }
 
@@ -165,7 +199,7 @@ fn detail(body: &EventBody, names: &Names) -> String {
         EventBody::NetworkRenamed(body) => format!("now {}", body.name),
         EventBody::EnrolmentTokenCreated(body) => {
             let network = names.of(body.network_id.0);
-            format!("{} in {network} until {}", listed(&body.roles), body.expires_at)
+            format!("{} in {network} until {}", listed(&body.roles), exact(body.expires_at.0))
         }
         EventBody::EnrolmentTokenUsed(body) => format!("node {}", names.of(body.node_id.0)),
         EventBody::NodeEnrolled(body) => {
@@ -174,12 +208,13 @@ fn detail(body: &EventBody, names: &Names) -> String {
             format!("{} at {}", addresses.join(","), body.endpoint)
         }
         EventBody::NodeEndpointChanged(body) => format!("now at {}", body.endpoint),
-        EventBody::NodeCertificateIssued(body) => format!("until {}", body.not_after),
-        EventBody::NodeWithdrawn(body) => format!("leaves {}", names.of(body.network_id.0)),
-        EventBody::NodeReleased(body) => format!("left {}", names.of(body.network_id.0)),
+        EventBody::NodeCertificateIssued(body) => format!("until {}", exact(body.not_after.0)),
+        EventBody::NodeWithdrawn(body) => format!("from {}", names.of(body.network_id.0)),
+        EventBody::NodeReleased(body) => format!("from {}", names.of(body.network_id.0)),
         EventBody::ApiTokenCreated(body) => {
-            let until =
-                body.expires_at.map_or_else(|| "for ever".into(), |at| format!("until {at}"));
+            let until = body
+                .expires_at
+                .map_or_else(|| "for ever".into(), |at| format!("until {}", exact(at.0)));
             format!("{} {until}", body.role.as_str())
         }
         EventBody::AppCreated(body) => format!("of {}", names.of(body.org_id.0)),
@@ -213,13 +248,13 @@ fn detail(body: &EventBody, names: &Names) -> String {
         }
         EventBody::ReleaseCreated(body) => released(body, names),
         EventBody::ReleaseActivated(body) => format!("in {}", names.of(body.environment_id.0)),
-        EventBody::ReleaseSuperseded(body) => format!("by {}", body.by),
+        EventBody::ReleaseSuperseded(body) => format!("by {}", names.of(body.by.0)),
         EventBody::WorkloadPlaced(body) => {
             format!("{} on {} at {}", body.process_type, names.of(body.node_id.0), body.address)
         }
         EventBody::WorkloadHealthChanged(body) => body.health.as_str().into(),
-        EventBody::WorkloadWithdrawn(body) => format!("leaves {}", names.of(body.node_id.0)),
-        EventBody::WorkloadReleased(body) => format!("left {}", names.of(body.node_id.0)),
+        EventBody::WorkloadWithdrawn(body) => format!("from {}", names.of(body.node_id.0)),
+        EventBody::WorkloadReleased(body) => format!("from {}", names.of(body.node_id.0)),
         EventBody::RouteCreated(body) => format!(
             "{} port {} to {} of {}",
             or_dash(body.hostname.as_ref()),
@@ -234,6 +269,7 @@ fn detail(body: &EventBody, names: &Names) -> String {
             let to = body.to.as_ref().map(|to| to.environment_id);
             format!("now to {}", other_side(to, names))
         }
+        EventBody::Unknown(_) => "not known to this version".into(),
         EventBody::NetworkDeleted(_)
         | EventBody::EnrolmentTokenRevoked(_)
         | EventBody::ApiTokenRevoked(_)
@@ -285,8 +321,8 @@ mod tests {
 
     #[test]
     fn the_known_types_are_those_of_the_log() {
-        let error = EventBody::from_columns("comet-landed", serde_json::json!({}));
-        let error = error.expect_err("unknown").to_string();
+        let body = EventBody::from_columns("comet-landed", serde_json::json!({}));
+        let error = &body.unknown().expect("unknown").reason;
         // What does not know a word lists those it knows, in backticks, the unknown one first.
         let known: Vec<&str> = error.split('`').skip(1).step_by(2).skip(1).collect();
         assert_eq!(known, EVENT_TYPES, "{error}");
@@ -305,7 +341,7 @@ mod tests {
         let id = Uuid::from_u128(5);
         assert_eq!(
             squeezed,
-            format!("2023-11-14T22:13:20.000Z 42 node-withdrawn node/{id} by system leaves mesh")
+            format!("2023-11-14T22:13:20Z 42 node-withdrawn node/{id} by system from mesh")
         );
     }
 }

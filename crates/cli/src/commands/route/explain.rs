@@ -15,10 +15,12 @@ use sextant_model::Hostname;
 
 use crate::{
     args::{Globals, examples},
+    completion::{Things, completed},
     connection::connect,
     edge_admin::EdgeAddress,
     exit::{Exit, Failure},
     output::{Output, details, or_dash, table},
+    values,
 };
 
 /// The beginning of `sextant route explain --help`.
@@ -39,16 +41,16 @@ pub const ABOUT: &str = "\
 ]))]
 pub struct ExplainArgs {
     /// The name the connection asks for and its port; 443 if not given, :PORT for no name
-    #[arg(value_name = "HOST[:PORT]")]
+    #[arg(value_name = "HOST[:PORT]", add = completed(Things::Routes))]
     pub connection: Asked,
     /// Where it comes from
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = values::address)]
     pub from: Option<IpAddr>,
     /// Ask this edge: the path of its admin socket, or http://HOST:PORT
     #[arg(long, value_name = "PATH|URL")]
     pub edge: Option<EdgeAddress>,
     /// The edge's address it arrives at, where routes listen on several
-    #[arg(long, value_name = "ADDR", requires = "edge")]
+    #[arg(long, value_name = "ADDR", requires = "edge", value_parser = values::address)]
     pub local: Option<IpAddr>,
 }
 
@@ -64,18 +66,8 @@ impl FromStr for Asked {
 
     fn from_str(text: &str) -> Result<Self, String> {
         const FORM: &str = "give HOST[:PORT], or :PORT for a connection without a name";
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) => match port.parse() {
-                Ok(port) if port != 0 => (host, port),
-                _ => return Err(format!("port \"{port}\" is none; {FORM}")),
-            },
-            None => (text, 443),
-        };
-        if text.is_empty() {
-            return Err(FORM.into());
-        }
-        let host = Some(host).filter(|host| !host.is_empty()).map(Hostname::new).transpose();
-        Ok(Self { host: host.map_err(|error| format!("{error}; {FORM}"))?, port })
+        let (host, port) = values::host_and_port(text, FORM, Hostname::new)?;
+        Ok(Self { host, port: port.unwrap_or(443) })
     }
 }
 
@@ -205,8 +197,9 @@ mod tests {
         }
         for (bad, why) in [
             ("", "HOST[:PORT]"),
-            ("a:0", "port \"0\""),
-            ("a:https", "port \"https\""),
+            ("a:0", "\"0\" is not a port"),
+            ("https://h/", "is a URL; give h"),
+            ("a:https", "\"https\" is not a port"),
             ("192.0.2.1", "is an IP address"),
             ("[2001:db8::1]:443", "is an IP address"),
             ("2001:db8::1", "is an IP address"),

@@ -59,6 +59,7 @@ fn membership(lab: &LabDescription, operator: &Operator) -> Result<Membership> {
         departed: gone.into_iter().map(|node| node.id).collect(),
         workloads: std::collections::BTreeMap::new(),
         released: BTreeSet::new(),
+        skipped: None,
     })
 }
 
