@@ -16,6 +16,7 @@ rec {
     lab
     ++ (with pkgs; [
       haproxy
+      libfaketime
       nginx
     ]);
   guests = with pkgs; [

@@ -10,8 +10,6 @@ use x509_parser::pem::Pem;
 /// Longest time between two looks at the certificate.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// Between two attempts to renew, at most.
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 /// How long a certificate is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +18,8 @@ pub struct Validity {
     pub not_before: Timestamp,
     /// Until then.
     pub not_after: Timestamp,
+    /// The last byte of its serial number, which is random.
+    pub spread: u8,
 }
 
 /// A certificate that says nothing.
@@ -48,6 +48,16 @@ pub enum RenewalError {
     Unreadable(#[from] UnreadableCertificate),
 }
 
+impl RenewalError {
+    /// The problem's code, or an empty text.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Client(error) => error.code(),
+            Self::Key(_) | Self::Unreadable(_) => "",
+        }
+    }
+}
+
 /// A certificate and the CA that signed it, PEM.
 #[derive(Clone, Debug)]
 pub struct Renewed {
@@ -74,10 +84,12 @@ impl Validity {
         Ok(Self {
             not_before: moment(validity.not_before.timestamp())?,
             not_after: moment(validity.not_after.timestamp())?,
+            spread: certificate.raw_serial().last().copied().unwrap_or_default(),
         })
     }
 
-    /// Whether less than a third of its life is left.
+    /// Whether it should be renewed: after a third of its life and a little more, which spreads nodes
+    /// that enrolled together.
     pub fn is_due(self, now: Timestamp) -> bool {
         now >= self.due_at()
     }
@@ -87,23 +99,14 @@ impl Validity {
         self.due_at().since(now).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
     }
 
-    /// How long to wait after an attempt that failed.
-    pub fn retry_pause(self, now: Timestamp) -> Duration {
-        if self.is_over(now) {
-            // The rush is over as well.
-            return LONGEST_RETRY;
-        }
-        (self.not_after.since(now) / 10).clamp(SHORTEST_PAUSE, LONGEST_RETRY)
-    }
-
-    /// Whether it is over.
+    /// Whether it has expired.
     pub fn is_over(self, now: Timestamp) -> bool {
         now >= self.not_after
     }
 
     fn due_at(self) -> Timestamp {
         let life = self.not_after.since(self.not_before);
-        self.not_before.after(life.mul_f64(2.0 / 3.0))
+        self.not_before.after(life.mul_f64((1.0 + f64::from(self.spread) / 512.0) / 3.0))
     }
 }
 
@@ -140,15 +143,14 @@ mod tests {
     }
 
     #[test]
-    fn renewal_is_due_when_less_than_a_third_is_left() {
-        let validity = Validity { not_before: at(0), not_after: at(86_400) };
-        assert!(!validity.is_due(at(57_599)));
-        assert!(validity.is_due(at(57_600)));
+    fn renewal_is_due_after_a_third_of_its_life_or_up_to_a_half() {
+        let validity = Validity { not_before: at(0), not_after: at(86_400), spread: 0 };
+        assert!(!validity.is_due(at(28_799)));
+        assert!(validity.is_due(at(28_800)));
+        let late = Validity { spread: 255, ..validity };
+        assert!(!late.is_due(at(40_000)) && late.is_due(at(43_200)));
         assert_eq!(validity.pause(at(0)), LONGEST_PAUSE, "hourly");
-        assert_eq!(validity.pause(at(57_590)), Duration::from_secs(10));
-        assert_eq!(validity.retry_pause(at(57_600)), LONGEST_RETRY);
-        assert_eq!(validity.retry_pause(at(86_390)), SHORTEST_PAUSE);
-        assert!(validity.is_over(at(86_400)));
-        assert_eq!(validity.retry_pause(at(86_400)), LONGEST_RETRY);
+        assert_eq!(validity.pause(at(28_790)), Duration::from_secs(10));
+        assert!(!validity.is_over(at(86_399)) && validity.is_over(at(86_400)));
     }
 }

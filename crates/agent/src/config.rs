@@ -29,10 +29,29 @@ pub struct AgentConfig {
     /// over what `sextant node set-endpoint` said meanwhile: the machine knows best. Leave it out
     /// where the control plane's word should last.
     pub endpoint: Option<SocketAddr>,
+    /// Where the edge of this machine finds the node's identity, if it has one.
+    pub edge_identity: Option<EdgeIdentity>,
     /// The interface.
     pub wireguard: WireGuardConfig,
     /// What is logged.
     pub log: LogConfig,
+}
+
+/// Section `[edge_identity]`: a copy of CA, certificate and TLS key for an edge that runs as another
+/// user, who then needs no way into `state_dir` and its WireGuard key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeIdentity {
+    /// The folder; made if it is missing.
+    pub dir: PathBuf,
+    /// The group that may read it, by number.
+    pub group: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenEdgeIdentity {
+    dir: PathBuf,
+    group: String,
 }
 
 /// Section `[wireguard]`.
@@ -79,6 +98,7 @@ struct Written {
     node_name: Option<String>,
     enrolment_token_file: Option<PathBuf>,
     endpoint: Option<String>,
+    edge_identity: Option<WrittenEdgeIdentity>,
     #[serde(default)]
     wireguard: WireGuardConfig,
     #[serde(default)]
@@ -116,6 +136,11 @@ impl Written {
         if let Some(text) = &self.endpoint {
             collect(endpoint(text), &mut endpoints, &mut mistakes);
         }
+        let mut identities = Vec::new();
+        if let Some(written) = self.edge_identity {
+            let checked = edge_identity(written, &self.state_dir);
+            collect(checked, &mut identities, &mut mistakes);
+        }
         if let Err(error) = self.wireguard.interface.parse::<InterfaceName>() {
             let interface = &self.wireguard.interface;
             mistakes.push(format!("wireguard.interface \"{interface}\": {error}"));
@@ -130,6 +155,7 @@ impl Written {
                 node_name,
                 enrolment_token_file: self.enrolment_token_file,
                 endpoint: endpoints.pop(),
+                edge_identity: identities.pop(),
                 wireguard: self.wireguard,
                 log: self.log,
             }),
@@ -154,8 +180,40 @@ fn api_url(text: &str) -> Result<Url, String> {
         Some(Host::Ipv4(_)) => {
             Err(format!("api_urls \"{text}\" is IPv4; the mesh runs on IPv6, give that address"))
         }
+        _ if url.path() != "/" || url.query().is_some() || url.fragment().is_some() => {
+            Err(format!("api_urls \"{text}\" goes on after the port; end it there"))
+        }
         _ => Ok(url),
     }
+}
+
+fn edge_identity(written: WrittenEdgeIdentity, state_dir: &Path) -> Result<EdgeIdentity, String> {
+    let WrittenEdgeIdentity { dir, group } = written;
+    let shown = dir.display();
+    if !dir.is_absolute() {
+        return Err(format!("edge_identity.dir \"{shown}\" is relative; give an absolute path"));
+    }
+    if dir.starts_with(state_dir) || state_dir.starts_with(&dir) {
+        return Err(format!("edge_identity.dir \"{shown}\" and state_dir are not apart"));
+    }
+    let group = group_id(&group).map_err(|reason| format!("edge_identity.group: {reason}"))?;
+    Ok(EdgeIdentity { dir, group })
+}
+
+/// The number of a group, given by name (group(5)) or by number.
+fn group_id(group: &str) -> Result<u32, String> {
+    if let Ok(number) = group.parse() {
+        return Ok(number);
+    }
+    let groups = std::fs::read_to_string("/etc/group")
+        .map_err(|error| format!("\"/etc/group\" cannot be read: {error}"))?;
+    let of_name = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(group)).then(|| fields.nth(1)?.parse().ok())?
+    });
+    of_name.ok_or_else(|| {
+        format!("there is no group \"{group}\" in /etc/group; make it, or give its number")
+    })
 }
 
 fn node_name(given: Option<String>) -> Result<DnsLabel, String> {
@@ -208,7 +266,8 @@ mod tests {
     fn every_mistake_is_named_at_once() {
         let error = load(
             "state_dir = \"s\"\nnode_name = \"N_1\"\nendpoint = \"192.0.2.1:1\"\n\
-             api_urls = [\"http://[fd5e::1]\", \"https://192.0.2.1\", \"x\"]\n\
+             api_urls = [\"http://[fd5e::1]\", \"https://192.0.2.1\", \"x\", \"https://h/v1\"]\n\
+             [edge_identity]\ndir = \"/e\"\ngroup = \"no such group\"\n\
              [wireguard]\ninterface = \"a/b\"\nlisten_port = 0",
         )
         .expect_err("invalid");
@@ -216,6 +275,8 @@ mod tests {
             "state_dir \"s\" is relative",
             "not https",
             "is IPv4",
+            "\"https://h/v1\" goes on after the port",
+            "there is no group \"no such group\"",
             "\"x\"",
             "'N'",
             "192.0.2.1:1",

@@ -63,7 +63,7 @@ pub async fn examine(
     report.folder(&folder);
     report.disk(&folder);
     for exposed in folder.exposed_files(config.enrolment_token_file.as_deref()) {
-        report.add(Severity::Warning, "private file", exposed);
+        report.add(Severity::Failure, "private file", exposed);
     }
     let node = report.node(&folder);
     let certificate = report.certificate(&folder, clock);
@@ -181,7 +181,7 @@ impl Report {
             Err(error) => self.add(Severity::Failure, "certificate", error),
             Ok(validity) if validity.is_over(now) => {
                 let text = format!(
-                    "over since {}; remove the node, empty its state folder and enrol it again",
+                    "expired at {}; the agent renews it as soon as it reaches the control plane, if the clock here is right ({now})",
                     validity.not_after
                 );
                 self.add(Severity::Failure, "certificate", text);
@@ -213,6 +213,7 @@ impl Report {
             );
             return;
         };
+        let key = key.to_string();
         let auth = Auth::Certificate { certificate: certificate.to_owned(), key };
         let client =
             Client::new(ClientConfig { api_urls: vec![url.clone()], trust: Trust::Ca(ca), auth });

@@ -1,7 +1,7 @@
 //! Enrolment: from a token and two fresh keys to a node. May be interrupted anywhere and repeated:
 //! the same token with the same keys gives the same node.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use sextant_api::{
     Auth, Client, ClientConfig, ClientError, Trust,
@@ -18,11 +18,11 @@ use sextant_model::{
     secret::{EnrolmentToken, MalformedToken},
 };
 use tokio_util::sync::CancellationToken;
-use url::{Host, Url};
+use zeroize::Zeroizing;
 
 use crate::{
     config::AgentConfig,
-    egress::source_address,
+    endpoint,
     key::PrivateKey,
     state::{NodeIdentity, SavedState, StateError, StateFolder},
 };
@@ -30,7 +30,7 @@ use crate::{
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Problems that no repetition cures, besides those of the token.
-const FINAL: [&str; 4] = ["endpoint-unusable", "key-taken", "name-taken", "node-left"];
+const FINAL: [&str; 3] = ["endpoint-unusable", "key-taken", "node-left"];
 /// What the pinned verifier's refusal says, and what rustls puts in front of it.
 const WRONG_CA: &str = "CA fingerprint";
 const RUSTLS_PREFIX: &str = "unexpected error: ";
@@ -118,7 +118,10 @@ pub async fn enrol(
             result = attempt => result?,
         };
         match result {
-            Ok(enrolment) => return save(folder, enrolment, public_key).map(Some),
+            Ok(enrolment) => {
+                let found_itself = config.endpoint.is_none();
+                return save(folder, enrolment, public_key, found_itself).map(Some);
+            }
             Err(reason) => {
                 let seconds = pause.as_secs();
                 tracing::warn!(%reason, retry_in_s = seconds, "enrolment has to wait");
@@ -132,12 +135,12 @@ pub async fn enrol(
     }
 }
 
-fn read_token(config: &AgentConfig) -> Result<(EnrolmentToken, String), EnrolError> {
+fn read_token(config: &AgentConfig) -> Result<(EnrolmentToken, Zeroizing<String>), EnrolError> {
     let path = config.enrolment_token_file.as_ref().ok_or(EnrolError::NoToken)?;
-    let text = sextant_daemon::private_file::read(path).map_err(EnrolError::TokenFile)?;
+    let text = sextant_daemon::private_file::read_secret(path).map_err(EnrolError::TokenFile)?;
     let malformed = |source| EnrolError::MalformedToken { path: path.clone(), source };
     let token = text.trim().parse::<EnrolmentToken>().map_err(malformed)?;
-    Ok((token, text.trim().to_owned()))
+    Ok((token, Zeroizing::new(text.trim().to_owned())))
 }
 
 /// One attempt; the inner error is worth another one.
@@ -150,7 +153,7 @@ async fn attempt(
 ) -> Result<Result<Enrolment, String>, EnrolError> {
     let endpoint = match config.endpoint {
         Some(endpoint) => endpoint,
-        None => match find_endpoint(config).await {
+        None => match endpoint::find(&config.api_urls, config.wireguard.listen_port).await {
             Ok(endpoint) => endpoint,
             Err(reason) => return Ok(Err(reason)),
         },
@@ -171,29 +174,6 @@ async fn attempt(
         Ok(enrolment) => Ok(Ok(enrolment)),
         Err(error) if is_final(&error) => Err(refused(error)),
         Err(error) => Ok(Err(error.to_string())),
-    }
-}
-
-/// The address this machine uses towards the control plane, with WireGuard's port.
-async fn find_endpoint(config: &AgentConfig) -> Result<SocketAddr, String> {
-    let url = config.api_urls.first().ok_or("no control plane URL")?;
-    let destination = resolve(url).await?;
-    let source = source_address(destination).await;
-    let address = source.map_err(|error| format!("no way to {destination}: {error}"))?;
-    Ok(SocketAddr::new(address, config.wireguard.listen_port))
-}
-
-async fn resolve(url: &Url) -> Result<SocketAddr, String> {
-    let port = url.port_or_known_default().unwrap_or(443);
-    match url.host() {
-        Some(Host::Ipv6(address)) => Ok(SocketAddr::from((address, port))),
-        Some(Host::Domain(name)) => {
-            let found = tokio::net::lookup_host((name, port)).await;
-            let mut found = found.map_err(|error| format!("cannot resolve \"{name}\": {error}"))?;
-            let v6 = found.find(SocketAddr::is_ipv6);
-            v6.ok_or_else(|| format!("\"{name}\" has no IPv6 address"))
-        }
-        Some(Host::Ipv4(_)) | None => Err(format!("\"{url}\" names no IPv6 host")),
     }
 }
 
@@ -229,6 +209,7 @@ fn save(
     folder: &StateFolder,
     enrolment: Enrolment,
     public_key: PublicKey,
+    found_itself: bool,
 ) -> Result<NodeIdentity, EnrolError> {
     let Enrolment { node, certificate, ca, cursor, membership } = enrolment;
     if node.public_key != public_key {
@@ -239,7 +220,11 @@ fn save(
         let reason = format!("node \"{}\" is not in the membership that came with it", node.name);
         return Err(EnrolError::WrongAnswer(reason));
     }
+    membership.sound(node.id).map_err(|fault| EnrolError::WrongAnswer(fault.to_string()))?;
     folder.save_certificate(&certificate, &ca)?;
+    if found_itself {
+        folder.save_endpoint(node.endpoint)?;
+    }
     folder.save_state(&SavedState { cursor, membership })?;
     let identity = NodeIdentity { node_id: node.id, network_id: node.network_id, name: node.name };
     folder.save_node(&identity)?;
@@ -266,14 +251,13 @@ mod tests {
             "token-for-other-node",
             "endpoint-unusable",
             "node-left",
-            "name-taken",
         ] {
             for status in [401, 403, 404, 409, 422] {
                 assert!(is_final(&problem(status, code)), "{status} {code}");
             }
         }
         assert!(is_final(&problem(400, "invalid-body")));
-        for (status, code) in [(429, "too-many"), (503, "unavailable"), (409, "network-full")] {
+        for (status, code) in [(429, "too-many"), (503, "unavailable"), (409, "network-full"), (409, "name-taken")] {
             assert!(!is_final(&problem(status, code)), "{status} {code}");
         }
         let unreachable = |reason: &str| ClientError::Unreachable {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use sextant_daemon::clock::Entropy;
 use sextant_model::{NodeId, PublicKey, key::InvalidPublicKey, membership::Membership};
 use wireguard_control::Key;
+use zeroize::{Zeroize, Zeroizing};
 
 /// A Curve25519 private key, clamped (RFC 7748 section 5). `Debug` shows nothing of it.
 #[derive(Clone)]
@@ -32,23 +33,22 @@ pub struct SwappedKey {
 impl PrivateKey {
     /// Makes a new one.
     pub fn generate(entropy: &dyn Entropy) -> Self {
-        let mut bytes = entropy.bytes();
+        let mut bytes = Zeroizing::new(entropy.bytes());
         bytes[0] &= 0xf8;
         bytes[31] &= 0x7f;
         bytes[31] |= 0x40;
-        Self(Key(bytes))
+        Self(Key(*bytes))
     }
 
     /// Reads what [`PrivateKey::reveal`] wrote.
     pub fn parse(text: &str) -> Result<Self, InvalidPrivateKey> {
-        let key = Key::from_base64(text.trim()).map_err(|_| InvalidPrivateKey)?;
-        let empty = key == Key::zero();
-        if empty { Err(InvalidPrivateKey) } else { Ok(Self(key)) }
+        let key = Self(Key::from_base64(text.trim()).map_err(|_| InvalidPrivateKey)?);
+        if key.0 == Key::zero() { Err(InvalidPrivateKey) } else { Ok(key) }
     }
 
     /// The key as `wg` writes it, for its private file.
-    pub fn reveal(&self) -> String {
-        self.0.to_base64()
+    pub fn reveal(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.0.to_base64())
     }
 
     /// The half that others may know.
@@ -76,6 +76,12 @@ impl PrivateKey {
     }
 }
 
+impl Drop for PrivateKey {
+    fn drop(&mut self) {
+        self.0.0.zeroize();
+    }
+}
+
 impl std::fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("PrivateKey(…)")
@@ -91,7 +97,7 @@ mod tests {
     #[test]
     fn a_key_survives_its_text_and_gives_the_public_key_that_wg_gives() {
         let key = PrivateKey::generate(&SystemEntropy);
-        let again = PrivateKey::parse(&format!("{}\n", key.reveal())).expect("key");
+        let again = PrivateKey::parse(&format!("{}\n", key.reveal().as_str())).expect("key");
         assert_eq!(again.public().expect("public"), key.public().expect("public"));
         let known = PrivateKey::parse("SGb+ojrRNDuMePufwtIYhXzA//k6wF3R21tEBgKlzlM=").expect("key");
         let public = known.public().expect("public").to_string();

@@ -14,6 +14,7 @@ pub mod config;
 pub mod disk;
 pub mod doctor;
 pub mod egress;
+pub mod endpoint;
 pub mod enrol;
 pub mod heard;
 pub mod key;

@@ -86,6 +86,7 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(args) => {
             let config = args.load()?;
             sextant_daemon::logging::init(&config.log)?;
+            sextant_daemon::memory::keep_private();
             runtime.block_on(async {
                 let stop = sextant_daemon::shutdown::on_signal()
                     .map_err(|error| anyhow!("cannot listen for signals: {error}"))?;

@@ -22,6 +22,8 @@ use rtnetlink::{
 use rustix::io::Errno;
 use sextant_model::Prefix;
 
+use crate::endpoint::HostAddress;
+
 /// Marks routes that are not tied to the interface as an agent's. The number is free in iproute2's
 /// `rt_protos`.
 const OWN_PROTOCOL: RouteProtocol = RouteProtocol::Other(83);
@@ -163,6 +165,23 @@ impl Netlink {
     pub async fn holder(&self, address: IpAddr) -> Result<Option<u32>, NetlinkError> {
         let all = self.all_addresses().await?;
         Ok(all.into_iter().find_map(|(index, held)| (held == address).then_some(index)))
+    }
+
+    /// The IPv6 addresses of this machine, and which of them stay.
+    pub async fn host_addresses(&self) -> Result<Vec<HostAddress>, NetlinkError> {
+        let list = self.handle.address().get().execute().try_collect::<Vec<_>>().await;
+        let list = described(list, || "list addresses".into())?;
+        // For IPv6, secondary means temporary.
+        let passing = AddressHeaderFlags::Secondary
+            | AddressHeaderFlags::Deprecated
+            | AddressHeaderFlags::Tentative
+            | AddressHeaderFlags::Dadfailed;
+        let addresses = list.iter().filter_map(|message| {
+            let IpAddr::V6(held) = address(message)? else { return None };
+            let is_stable = !message.header.flags.intersects(passing);
+            Some(HostAddress { index: message.header.index, address: held, is_stable })
+        });
+        Ok(addresses.collect())
     }
 
     async fn all_addresses(&self) -> Result<Vec<(u32, IpAddr)>, NetlinkError> {

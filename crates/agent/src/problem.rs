@@ -36,8 +36,6 @@ pub enum Owner {
     Disk,
     /// Following the control plane.
     Stream,
-    /// Telling the control plane where this node is.
-    Endpoint,
     /// Measuring peers.
     Probe,
 }

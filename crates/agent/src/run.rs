@@ -8,9 +8,10 @@ pub mod view;
 
 use std::sync::Arc;
 
-use sextant_api::{Auth, Client, ClientConfig, ClientError, Trust};
+use sextant_api::{Auth, Client, ClientConfig, ClientError, Trust, client::NamedTime};
 use sextant_daemon::clock::{Entropy, SystemClock, SystemEntropy};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
     config::AgentConfig,
@@ -60,10 +61,10 @@ impl RunError {
     /// 2 where a restart cannot help, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Enrol(_) | Self::State(StateError::Damaged { .. }) | Self::Reconciler(_) => 2,
+            Self::Enrol(EnrolError::State(error)) | Self::State(error) => error.exit_code(),
+            Self::Enrol(_) | Self::Reconciler(_) => 2,
             Self::Interface(error) if error.is_taken() => 2,
-            Self::State(_)
-            | Self::Client(_)
+            Self::Client(_)
             | Self::Interface(_)
             | Self::Remove(_)
             | Self::Broken => 1,
@@ -87,9 +88,6 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<Exit, R
         return Ok(Exit::Left);
     }
     let client_key = folder.client_key()?;
-    for exposed in folder.exposed_files(config.enrolment_token_file.as_deref()) {
-        tracing::warn!(path = %exposed.path.display(), mode = %format_args!("{:04o}", exposed.mode), "{exposed}");
-    }
     let node = if let Some(node) = folder.node()? {
         node
     } else {
@@ -104,14 +102,23 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<Exit, R
     };
     let saved = load_state(&folder)?;
     let process = entropy.id();
-    let probe = match probe::start(entropy) {
+    let probe = match probe::start(entropy.clone()) {
         Ok(probe) => Some(probe),
         Err(error) => {
             tracing::error!(%error, "round trips cannot be measured; the agent needs CAP_NET_RAW");
             None
         }
     };
-    let view = view::View::new(node.clone(), saved);
+    let view = match view::View::new(node.clone(), saved) {
+        Ok(view) => view,
+        Err(fault) => {
+            set_aside(&folder, &fault)?;
+            view::View::without_state(node.clone())
+        }
+    };
+    for fault in view.faults() {
+        tracing::warn!(%fault, "what was saved is against the rules");
+    }
     let parts = agent::Parts {
         config,
         folder,
@@ -122,6 +129,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<Exit, R
         probe,
         process,
         clock: Arc::new(SystemClock),
+        entropy,
     };
     agent::run(parts, stop).await
 }
@@ -137,15 +145,20 @@ fn load_state(folder: &StateFolder) -> Result<Option<SavedState>, StateError> {
             Ok(None)
         }
         LoadedState::Unreadable(damage) => {
-            let aside = folder.set_state_aside()?;
-            tracing::error!(
-                reason = %damage, kept_as = %aside.display(),
-                "the saved state cannot be believed; the interface stays exactly as it is until a \
-                 snapshot comes from the control plane"
-            );
+            set_aside(folder, &damage)?;
             Ok(None)
         }
     }
+}
+
+fn set_aside(folder: &StateFolder, reason: &dyn std::fmt::Display) -> Result<(), StateError> {
+    let aside = folder.set_state_aside()?;
+    tracing::error!(
+        %reason, kept_as = %aside.display(),
+        "the saved state cannot be believed; the interface stays exactly as it is until a snapshot \
+         comes from the control plane"
+    );
+    Ok(())
 }
 
 /// The client that speaks as this node.
@@ -154,11 +167,13 @@ fn node_client(
     folder: &StateFolder,
     certificate: String,
     key: &str,
+    time: &NamedTime,
+    instance: Uuid,
 ) -> Result<Client, RunError> {
-    let trust = Trust::Ca(folder.ca()?);
+    let trust = Trust::CaAndNamedTime(folder.ca()?, time.clone());
     let auth = Auth::Certificate { certificate, key: key.to_owned() };
     let client = Client::new(ClientConfig { api_urls: config.api_urls.clone(), trust, auth });
-    client.map_err(|error| match error {
+    client.map(|client| client.as_instance(instance)).map_err(|error| match error {
         ClientError::Tls(reason) => folder.unusable_identity(reason).into(),
         error => error.into(),
     })

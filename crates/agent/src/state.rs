@@ -3,6 +3,7 @@
 //! ```text
 //! wireguard.key client.key      made before enrolment, never replaced
 //! ca.crt client.crt             from enrolment and renewal
+//! endpoint                      where the machine said that peers reach it
 //! state.json                    membership and cursor, with a checksum
 //! node.json                     who the node is; written last: it means "enrolled"
 //! left                          the node was told to leave; nothing is done any more
@@ -11,11 +12,13 @@
 use std::{
     fs::{File, TryLockError},
     io,
+    net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 use sextant_daemon::{
     clock::Entropy,
     identity::{self, KeyError},
@@ -29,6 +32,7 @@ use crate::{
 };
 
 mod exposure;
+pub mod published;
 mod saved;
 
 pub use exposure::ExposedFile;
@@ -98,6 +102,17 @@ pub enum StateError {
     Key(#[from] KeyError),
 }
 
+impl StateError {
+    /// 2 where a person must act first, 1 where a restart may help.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Damaged { .. } => 2,
+            Self::File(error) if error.is_exposed() => 2,
+            Self::File(_) | Self::Locked(_) | Self::Lock { .. } | Self::Key(_) => 1,
+        }
+    }
+}
+
 const REMEDY_KEY: &str = "restore it from a backup, or remove the node, empty the state folder and enrol with a new token";
 const REMEDY_CERTIFICATE: &str = "restore them from a backup, or remove the node, empty the state folder and enrol with a new token";
 const REMEDY_NODE: &str =
@@ -124,13 +139,17 @@ impl StateFolder {
     /// Makes the folder if it is missing, and keeps other agents out.
     pub fn lock(&self) -> Result<FolderLock, StateError> {
         private_file::create_folder(&self.path)?;
+        private_file::check_folder(&self.path)?;
         let path = self.file("lock");
         let failed = |source| StateError::Lock { path: path.clone(), source };
         let mut options = File::options();
         options.create(true).truncate(false).write(true).mode(0o600);
         let file = options.open(&path).map_err(failed)?;
         match file.try_lock() {
-            Ok(()) => Ok(FolderLock { _file: file }),
+            Ok(()) => {
+                private_file::remove_leftovers(&self.path);
+                Ok(FolderLock { _file: file })
+            }
             Err(TryLockError::WouldBlock) => Err(StateError::Locked(self.path.clone())),
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
@@ -151,7 +170,7 @@ impl StateFolder {
     /// The WireGuard key, if there is one.
     pub fn existing_wireguard_key(&self) -> Result<Option<PrivateKey>, StateError> {
         let path = self.wireguard_key_file();
-        let Some(text) = read_if_there(&path)? else { return Ok(None) };
+        let Some(text) = secret_if_there(&path)? else { return Ok(None) };
         let key = PrivateKey::parse(&text).and_then(|key| match key.public() {
             Ok(_) => Ok(Some(key)),
             Err(_) => Err(InvalidPrivateKey),
@@ -160,21 +179,21 @@ impl StateFolder {
     }
 
     /// The TLS key, PEM; made and on disk before a certificate is asked for.
-    pub fn client_key(&self) -> Result<String, StateError> {
+    pub fn client_key(&self) -> Result<Zeroizing<String>, StateError> {
         if let Some(pem) = self.existing_client_key()? {
             return Ok(pem);
         }
         let path = self.client_key_file();
         self.check_not_enrolled(&path)?;
-        let pem = identity::generate_key()?;
+        let pem = Zeroizing::new(identity::generate_key()?);
         private_file::write(&path, pem.as_bytes())?;
         Ok(pem)
     }
 
     /// The TLS key, PEM, if there is one.
-    pub fn existing_client_key(&self) -> Result<Option<String>, StateError> {
+    pub fn existing_client_key(&self) -> Result<Option<Zeroizing<String>>, StateError> {
         let path = self.client_key_file();
-        let Some(pem) = read_if_there(&path)? else { return Ok(None) };
+        let Some(pem) = secret_if_there(&path)? else { return Ok(None) };
         // Only the attempt to use it shows whether it is a key.
         match identity::certificate_request(&pem, "check") {
             Ok(_) => Ok(Some(pem)),
@@ -222,6 +241,16 @@ impl StateFolder {
     pub fn save_certificate(&self, certificate: &str, ca: &str) -> Result<(), StateError> {
         private_file::write(&self.file("ca.crt"), ca.as_bytes())?;
         Ok(private_file::write(&self.file("client.crt"), certificate.as_bytes())?)
+    }
+
+    /// Keeps the endpoint that this machine found and told of itself.
+    pub fn save_endpoint(&self, endpoint: SocketAddr) -> Result<(), StateError> {
+        Ok(private_file::write(&self.file("endpoint"), endpoint.to_string().as_bytes())?)
+    }
+
+    /// The endpoint that this machine last found and told; `None` if it told none, or is of before.
+    pub fn endpoint(&self) -> Option<SocketAddr> {
+        private_file::read(&self.file("endpoint")).ok()?.trim().parse().ok()
     }
 
     /// Who the node is; `None` before it has enrolled.
@@ -284,6 +313,15 @@ impl StateFolder {
 
     fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+}
+
+/// The same for a secret, which nobody else may read.
+fn secret_if_there(path: &Path) -> Result<Option<Zeroizing<String>>, StateError> {
+    match private_file::read_secret(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.is_missing() => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

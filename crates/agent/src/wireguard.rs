@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use wireguard_control::{
     AllowedIp, Backend, Device, DeviceUpdate, InterfaceName, PeerConfigBuilder,
 };
+use zeroize::Zeroize;
 
 use crate::{
     config::{ImplementationChoice, WireGuardConfig},
@@ -226,7 +227,16 @@ impl WireGuard {
         implementation: WireGuardImplementation,
     ) -> Result<Device, WireGuardError> {
         let name = self.name;
-        self.call("read", move || Device::get(&name, backend(implementation))).await
+        let read = move || {
+            let mut device = Device::get(&name, backend(implementation))?;
+            // Nobody asks for it, and each look at the interface would leave a copy.
+            if let Some(key) = &mut device.private_key {
+                key.0.zeroize();
+            }
+            device.private_key = None;
+            Ok(device)
+        };
+        self.call("read", read).await
     }
 
     async fn update(

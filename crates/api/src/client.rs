@@ -4,6 +4,7 @@
 mod addresses;
 mod endpoints;
 mod ingress;
+pub mod standing;
 mod tenancy;
 pub mod tls;
 
@@ -24,6 +25,10 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 use sextant_model::secret::CaFingerprint;
 use url::Url;
+use uuid::Uuid;
+use zeroize::Zeroize;
+
+pub use tls::NamedTime;
 
 use crate::problem::Problem;
 
@@ -46,6 +51,12 @@ const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
 pub enum Trust {
     /// Those whose certificate this CA (PEM) signed.
     Ca(String),
+    /// The same, and their certificate may also be valid at the time that the control plane has named:
+    /// for nodes, whose clock may be wrong (ADR 0015).
+    CaAndNamedTime(String, NamedTime),
+    /// Those whose certificate this CA (PEM) signed, whenever it is valid: for nothing but
+    /// [`standing::StandingClient`].
+    CaAtAnyTime(String),
     /// Those who present a chain that ends in the CA with this fingerprint: for enrolment only.
     Fingerprint(CaFingerprint),
 }
@@ -64,6 +75,16 @@ pub enum Auth {
         /// Private key.
         key: String,
     },
+}
+
+impl Drop for Auth {
+    fn drop(&mut self) {
+        match self {
+            Self::Nobody => {}
+            Self::Token(token) => token.zeroize(),
+            Self::Certificate { key, .. } => key.zeroize(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Auth {
@@ -143,10 +164,29 @@ impl ClientError {
         }
     }
 
+    /// Whether a server was reached whose certificate is not valid at the time of this machine, or
+    /// of the control plane: one of the clocks is wrong.
+    pub fn is_about_time(&self) -> bool {
+        match self {
+            Self::Unreachable { reason, .. } => is_about_time(reason),
+            Self::Problem(problem) => TIME_CODES.contains(&problem.code.as_str()),
+            _ => false,
+        }
+    }
+
     /// The problem's code, or an empty text.
     pub fn code(&self) -> &str {
         self.problem().map_or("", |problem| problem.code.as_str())
     }
+}
+
+/// Codes of problems that say that a certificate is not valid now.
+pub const TIME_CODES: [&str; 2] = ["certificate-expired", "certificate-not-yet-valid"];
+
+/// Whether the reason why there is no connection is that the server's certificate is not valid now.
+pub fn is_about_time(reason: &str) -> bool {
+    let certificate = reason.contains("certificate");
+    certificate && ["expired", "Expired", "not valid yet", "NotValidYet"].iter().any(|word| reason.contains(word))
 }
 
 fn is_passing(status: u16) -> bool {
@@ -161,7 +201,12 @@ pub struct Client {
     pub(crate) config: Arc<ClientConfig>,
     /// Index of the URL that answered last.
     last_good: Arc<AtomicUsize>,
+    /// Which process asks.
+    pub(crate) instance: Option<Uuid>,
 }
+
+/// Names the process that asks: two that speak as one node are told apart by it.
+pub const INSTANCE: http::HeaderName = http::HeaderName::from_static("sextant-instance");
 
 /// A resource with the `ETag` it was read with.
 #[derive(Clone, Debug, PartialEq)]
@@ -254,7 +299,15 @@ impl Client {
             .no_proxy()
             .build()
             .map_err(|error| tls::TlsError::Setup(error.to_string()))?;
-        Ok(Self { http, tls: Arc::new(tls), config: Arc::new(config), last_good: Arc::default() })
+        let (tls, config) = (Arc::new(tls), Arc::new(config));
+        Ok(Self { http, tls, config, last_good: Arc::default(), instance: None })
+    }
+
+    /// Says with each request which process asks.
+    #[must_use]
+    pub fn as_instance(mut self, instance: Uuid) -> Self {
+        self.instance = Some(instance);
+        self
     }
 
     /// A client of one server only, with the same connections.
@@ -339,6 +392,9 @@ impl Client {
         let mut request = self.http.request(call.method.clone(), url);
         if let Auth::Token(token) = &self.config.auth {
             request = request.bearer_auth(token);
+        }
+        if let Some(instance) = self.instance {
+            request = request.header(INSTANCE, instance.to_string());
         }
         if let Some(etag) = call.if_match {
             request = request.header(http::header::IF_MATCH, etag);

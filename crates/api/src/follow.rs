@@ -25,6 +25,7 @@ use standing::{Standing, Verdict};
 
 use crate::{
     Client, ClientError, Frame,
+    client::TIME_CODES,
     frame::{SnapshotState, StreamView},
 };
 
@@ -297,6 +298,13 @@ impl Follower {
                 Ended::Interrupted(problem.detail)
             }
             403 if problem.code == "node-unknown"
+                && self.strangers + 1 < self.client.api_urls().len() =>
+            {
+                self.strangers += 1;
+                Ended::Interrupted(problem.to_string())
+            }
+            // One replica's clock may be wrong.
+            401 if TIME_CODES.contains(&problem.code.as_str())
                 && self.strangers + 1 < self.client.api_urls().len() =>
             {
                 self.strangers += 1;

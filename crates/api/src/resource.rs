@@ -14,5 +14,6 @@ pub mod port;
 pub mod release;
 pub mod report;
 pub mod route;
+pub mod standing;
 pub mod status;
 pub mod workload;

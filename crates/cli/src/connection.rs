@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use sextant_api::{Auth, Client, ClientConfig, Trust};
 use sextant_daemon::private_file;
 use sextant_model::{DnsLabel, secret::ApiToken};
+use zeroize::Zeroizing;
 use url::Url;
 
 use crate::{
@@ -101,9 +102,9 @@ pub async fn read_token(path: &Path) -> Result<String, Failure> {
     let owned = path.to_owned();
     // Standard input may be a terminal with somebody thinking in front of it.
     let read = tokio::task::spawn_blocking(move || read_secret(&owned)).await;
-    let text = read.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(|error| {
-        Failure::BadInput(format!("cannot read the token file \"{}\": {error}", path.display()))
-    })?;
+    let text = read
+        .unwrap_or_else(|error| Err(error.to_string()))
+        .map_err(|error| Failure::BadInput(format!("token file: {error}")))?;
     let token = text.trim();
     token.parse::<ApiToken>().map_err(|error| {
         Failure::BadInput(format!("token file \"{}\": {error}", path.display()))
@@ -111,15 +112,17 @@ pub async fn read_token(path: &Path) -> Result<String, Failure> {
     Ok(token.to_owned())
 }
 
-fn read_secret(path: &Path) -> std::io::Result<String> {
+fn read_secret(path: &Path) -> Result<Zeroizing<String>, String> {
     use std::io::Read;
-    let mut text = String::new();
-    if path == Path::new("-") {
-        std::io::stdin().lock().take(TOKEN_LIMIT).read_to_string(&mut text)?;
-    } else {
-        std::fs::File::open(path)?.take(TOKEN_LIMIT).read_to_string(&mut text)?;
+    if path != Path::new("-") {
+        return private_file::read_secret(path).map_err(|error| error.to_string());
     }
-    Ok(text)
+    let mut text = Zeroizing::new(String::new());
+    let read = std::io::stdin().lock().take(TOKEN_LIMIT).read_to_string(&mut text);
+    match read {
+        Ok(_) => Ok(text),
+        Err(error) => Err(format!("cannot read standard input: {error}")),
+    }
 }
 
 fn missing(what: &str, option: &str, variable: &str) -> Failure {

@@ -134,7 +134,8 @@ pub mod tests {
             endpoint: format!("[2001:db8::{id:x}]:51820").parse().expect("endpoint"),
             addresses: PeerAddresses::v6(format!("fd00:0:0:{id:x}::1").parse().expect("address")),
             prefix: format!("fd00:0:0:{id:x}::/64").parse().expect("prefix"),
-            certificate_not_after: Some(moment(20 * 3600)),
+            certificate_not_after: Some(moment(20 * 86_400)),
+            certificates_revoked: false,
             version: 1,
             enrolled_at: moment(-3600),
             enrolled_event_id: 1,
@@ -148,6 +149,7 @@ pub mod tests {
             let peers = (1..=count).filter(|peer| *peer != id).map(|peer| PeerReport {
                 node_id: NodeId(Uuid::from_u128(peer.into())),
                 handshake_age_s: Some(60),
+                endpoint: None,
                 rx_bytes: 1,
                 tx_bytes: 1,
                 rtt_us: Some(500 + u32::from(peer)),
@@ -164,6 +166,8 @@ pub mod tests {
                 last_contact_at: Some(moment(-3)),
                 contact_age_s: Some(3),
                 clock_skew_ms: Some(12),
+                duplicates: Vec::new(),
+                waits_for: Vec::new(),
                 report: Some(NodeReport {
                     revision: Cursor { epoch, event_id: 9 },
                     agent_version: "0.1.0".into(),

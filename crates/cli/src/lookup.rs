@@ -11,7 +11,7 @@ use sextant_api::{
         api_token::ApiToken,
         enrolment::{EnrolmentToken, EnrolmentTokenPhase},
         network::Network,
-        node::Node,
+        node::{Node, NodePhase},
     },
 };
 use sextant_model::{NetworkId, NodeId};
@@ -156,9 +156,14 @@ fn by_id_only(failure: Failure, kind: &str) -> Failure {
 
 /// Names are unique within a network only.
 fn node_named(nodes: &[Node], wanted: &str) -> Result<NodeId, Failure> {
+    // A node that is leaving has given its name back: another may have it by now.
+    let has_name = |node: &&Node| node.name.as_str() == wanted;
+    let is_active = |node: &&Node| node.phase == NodePhase::Active;
+    let is_known_active = nodes.iter().filter(has_name).any(|node| is_active(&node));
     let candidates = nodes.iter().map(|node| {
         let shown = format!("{} in network {}", node.name, node.network_id);
-        Candidate::new(node.id, node.id.0, node.name.as_str() == wanted, shown)
+        let named = has_name(&node) && (is_active(&node) || !is_known_active);
+        Candidate::new(node.id, node.id.0, named, shown)
     });
     find(NODE, wanted, candidates)
 }

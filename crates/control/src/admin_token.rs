@@ -13,7 +13,7 @@ use sextant_model::{
     aggregate::ApiTokenState,
     secret::{ApiToken, Secret},
 };
-use sextant_store::{ConnectOptions, Store, read::PageRequest};
+use sextant_store::{Store, read::PageRequest};
 
 use crate::config::Config;
 
@@ -22,7 +22,7 @@ pub async fn create(config: &Config, name: DnsLabel, file: &Path) -> anyhow::Res
     if file.exists() {
         bail!("\"{}\" is there already; remove it or choose another file", file.display());
     }
-    let store = Store::connect(&ConnectOptions::new(config.database.resolve()?))?;
+    let store = Store::connect(&config.database.connect_options()?)?;
     let made = hand_out(&store, name, file).await;
     store.close().await;
     let next = "revoke the lost one now: `sextant api-token list` shows it, `sextant api-token \

@@ -53,6 +53,8 @@ pub struct Parts {
     pub hostnames: HostnameRules,
     /// How long a withdrawn workload keeps its address.
     pub drain: Duration,
+    /// A node that has not reported for so long is not waited for when another one leaves.
+    pub silent: Duration,
     /// Where commands that only append one first event hand it in.
     pub appender: Appender,
     /// The log as it grows.

@@ -1,22 +1,65 @@
 //! Who is asking: an operator by bearer token, a node by client certificate.
 
+use std::net::SocketAddr;
+
 use axum::{
     extract::FromRequestParts,
     http::{header, request::Parts},
 };
-use sextant_api::resource::node::NodePhase;
+use sextant_api::{client::INSTANCE, resource::node::NodePhase};
 use sextant_model::{
     ActorId, AggregateKind, ApiTokenId, NetworkId, NodeId, OperatorRole, OrgId, Refusal, Timestamp,
     secret::ApiToken, visibility::Viewer,
 };
-use sextant_store::read::ApiTokenCredentials;
+use sextant_store::read::{ApiTokenCredentials, NodeAccess};
 use subtle::ConstantTimeEq;
+use uuid::Uuid;
 
 use crate::{app::App, error::ApiError};
 
-/// The node whose certificate the TLS layer has verified on this connection.
+/// The node whose certificate the TLS layer has verified on this connection, and when the certificate
+/// is valid: the TLS layer lets in expired ones too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifiedNode {
+    /// Which node.
+    pub node_id: NodeId,
+    /// The certificate is valid from then on.
+    pub not_before: Timestamp,
+    /// And until then.
+    pub not_after: Timestamp,
+}
+
+impl VerifiedNode {
+    /// Whether the certificate is valid now.
+    fn check_time(self, now: Timestamp) -> Result<(), ApiError> {
+        if now > self.not_after {
+            Err(ApiError::CertificateExpired { ended: self.not_after, now })
+        } else if now < self.not_before {
+            Err(ApiError::CertificateNotYetValid { begins: self.not_before, now })
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Which process of the node's agent asks; agents of before do not say it.
 #[derive(Clone, Copy, Debug)]
-pub struct VerifiedNode(pub NodeId);
+pub struct InstanceId(pub Option<Uuid>);
+
+impl<S: Send + Sync> FromRequestParts<S> for InstanceId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let Some(value) = parts.headers.get(INSTANCE) else { return Ok(Self(None)) };
+        let id = value.to_str().ok().and_then(|text| Uuid::try_parse(text).ok());
+        let id = id.ok_or_else(|| ApiError::invalid("Sextant-Instance is not a UUID"))?;
+        Ok(Self(Some(id)))
+    }
+}
+
+/// Where the connection comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
 
 /// Somebody who may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +81,8 @@ pub enum Principal {
         network_id: NetworkId,
         /// Whether it has the role edge.
         edge: bool,
+        /// By which certificate it was recognised.
+        certificate: VerifiedNode,
     },
 }
 
@@ -121,6 +166,35 @@ pub struct NodePrincipal {
     pub network_id: NetworkId,
 }
 
+/// A machine that proved the key of a certificate made for this node, whatever the time and whatever
+/// became of the node. Good for nothing but learning what it is and, where that is allowed, renewing.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownNode {
+    /// Which node.
+    pub node_id: NodeId,
+    /// What it may still do.
+    pub access: NodeAccess,
+    /// By which certificate it was recognised.
+    pub certificate: VerifiedNode,
+}
+
+impl FromRequestParts<App> for KnownNode {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        if let Some(header) = parts.headers.get(header::AUTHORIZATION) {
+            operator(app, header.to_str().unwrap_or_default()).await?;
+            return Err(NOT_FOR_OPERATORS);
+        }
+        let certificate = parts.extensions.get::<VerifiedNode>().copied();
+        let certificate = certificate
+            .ok_or(ApiError::Unauthenticated("connect with a node's client certificate"))?;
+        let node_id = certificate.node_id;
+        let access = app.store.node_access(node_id).await?.ok_or(ApiError::NodeUnknown)?;
+        Ok(Self { node_id, access, certificate })
+    }
+}
+
 /// An active node with the role edge.
 #[derive(Clone, Copy, Debug)]
 pub struct EdgePrincipal {
@@ -138,7 +212,7 @@ impl FromRequestParts<App> for Principal {
             return operator(app, header.to_str().unwrap_or_default()).await;
         }
         match parts.extensions.get::<VerifiedNode>() {
-            Some(VerifiedNode(id)) => node(app, *id).await,
+            Some(verified) => node(app, *verified).await,
             None => Err(ApiError::Unauthenticated(
                 "send an API token as a bearer token, or connect with a node's client certificate",
             )),
@@ -149,7 +223,7 @@ impl FromRequestParts<App> for Principal {
 /// Whether the caller's access still stands; streams ask this as they go on.
 pub async fn still_allowed(app: &App, principal: Principal) -> Result<(), ApiError> {
     match principal {
-        Principal::Node { node_id, .. } => node(app, node_id).await.map(drop),
+        Principal::Node { certificate, .. } => node(app, certificate).await.map(drop),
         Principal::Operator { token_id, .. } => {
             let credentials = app.store.api_token_credentials(token_id).await?;
             let credentials = credentials.ok_or(INVALID)?;
@@ -191,11 +265,16 @@ fn check_life(credentials: &ApiTokenCredentials, now: Timestamp) -> Result<(), A
     Ok(())
 }
 
-async fn node(app: &App, id: NodeId) -> Result<Principal, ApiError> {
-    match app.store.node_access(id).await? {
+async fn node(app: &App, certificate: VerifiedNode) -> Result<Principal, ApiError> {
+    let node_id = certificate.node_id;
+    match app.store.node_access(node_id).await? {
         Some(access) if access.phase == NodePhase::Active => {
+            if access.certificates_revoked {
+                return Err(Refusal::CertificatesRevoked.into());
+            }
+            certificate.check_time(app.now())?;
             let (network_id, edge) = (access.network_id, access.edge);
-            Ok(Principal::Node { node_id: id, network_id, edge })
+            Ok(Principal::Node { node_id, network_id, edge, certificate })
         }
         // Told apart, because a node that has left takes its interface down, and one that is only
         // unknown here (a stale standby, a wrong URL) must not.
@@ -204,6 +283,7 @@ async fn node(app: &App, id: NodeId) -> Result<Principal, ApiError> {
     }
 }
 
+const NOT_FOR_OPERATORS: ApiError = ApiError::Forbidden("this is for nodes, not for operators");
 const NOT_FOR_NODES: ApiError = ApiError::Forbidden("this is for operators, not for nodes");
 const NOT_FOR_ORGS: ApiError = ApiError::Forbidden(
     "this is for operators of the platform; an API token of an org sees and changes its org only",
@@ -274,10 +354,17 @@ impl FromRequestParts<App> for NodePrincipal {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         match Principal::from_request_parts(parts, app).await? {
-            Principal::Node { node_id, network_id, .. } => Ok(Self { node_id, network_id }),
-            Principal::Operator { .. } => {
-                Err(ApiError::Forbidden("this is for nodes, not for operators"))
+            Principal::Node { node_id, network_id, .. } => {
+                if let InstanceId(Some(instance)) =
+                    InstanceId::from_request_parts(parts, app).await?
+                    && app.store.is_refused(node_id, instance).await?
+                {
+                    let (holder, own) = ("elsewhere".into(), "here".into());
+                    return Err(ApiError::NodeDuplicate { holder, own });
+                }
+                Ok(Self { node_id, network_id })
             }
+            Principal::Operator { .. } => Err(NOT_FOR_OPERATORS),
         }
     }
 }
@@ -287,7 +374,7 @@ impl FromRequestParts<App> for EdgePrincipal {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         match Principal::from_request_parts(parts, app).await? {
-            Principal::Node { node_id, network_id, edge: true } => Ok(Self { node_id, network_id }),
+            Principal::Node { node_id, network_id, edge: true, .. } => Ok(Self { node_id, network_id }),
             Principal::Node { .. } => Err(ApiError::Forbidden(
                 "this is for nodes with the role edge; enrol the node with a token for that role",
             )),

@@ -3,20 +3,24 @@
 //! Replicas and nodes have certificates of the same CA, told apart by extended key usage: a node's
 //! certificate can never be used to pose as the control plane.
 
-use std::{net::IpAddr, path::Path, time::Duration};
+use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
+    PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm, SigningKey,
 };
 use sextant_daemon::private_file::{self, PrivateFileError};
 use sextant_model::{NodeId, Timestamp, secret::CaFingerprint};
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::FromDer;
+use zeroize::Zeroizing;
 
-/// Life of a node's certificate. Short, because the agent renews it by itself.
-pub const NODE_CERTIFICATE_LIFE: Duration = Duration::from_hours(72);
+use crate::auth::VerifiedNode;
+
+/// Life of a node's certificate. The agent renews it after a third of it: so long may the control plane
+/// be away without anybody noticing more. Access ends with the node, not with the certificate.
+pub const NODE_CERTIFICATE_LIFE: Duration = Duration::from_hours(30 * 24);
 /// Life of a replica's certificate; made anew at every start and well before it ends.
 pub const SERVER_CERTIFICATE_LIFE: Duration = Duration::from_hours(30 * 24);
 const CA_LIFE: Duration = Duration::from_hours(20 * 365 * 24);
@@ -52,7 +56,8 @@ pub enum CaError {
 
 /// The CA, ready to sign.
 pub struct Ca {
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Issuer<'static, SharedKey>,
+    key: SharedKey,
     certificate_pem: String,
     certificate_der: Vec<u8>,
 }
@@ -60,6 +65,26 @@ pub struct Ca {
 impl std::fmt::Debug for Ca {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ca").field("fingerprint", &self.fingerprint()).finish_non_exhaustive()
+    }
+}
+
+/// The CA's private key: one copy for certificates and for statements.
+#[derive(Clone)]
+struct SharedKey(Arc<KeyPair>);
+
+impl PublicKeyData for SharedKey {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        PublicKeyData::algorithm(&*self.0)
+    }
+}
+
+impl SigningKey for SharedKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.0.sign(message)
     }
 }
 
@@ -80,7 +105,7 @@ pub struct ServerCertificate {
     /// The chain, CA included, so that an enrolling agent can check the CA's fingerprint.
     pub chain: String,
     /// Private key; lives in memory only.
-    pub key: String,
+    pub key: Zeroizing<String>,
 }
 
 impl std::fmt::Debug for ServerCertificate {
@@ -120,7 +145,7 @@ impl Ca {
             reason,
         };
         let certificate_pem = private_file::read(certificate)?;
-        let key_pem = private_file::read(key)?;
+        let key_pem = private_file::read_secret(key)?;
         let pair = KeyPair::from_pem(&key_pem).map_err(|error| unusable(key, error.to_string()))?;
         let ders = sextant_api::client::tls::certificates(&certificate_pem, "CA certificate")
             .map_err(|error| unusable(certificate, error.to_string()))?;
@@ -130,8 +155,9 @@ impl Ca {
         if parsed.public_key().subject_public_key.data.as_ref() != pair.der_bytes() {
             return Err(unusable(key, "it is not the key of the CA certificate".into()));
         }
-        let issuer = Issuer::from_ca_cert_pem(&certificate_pem, pair)?;
-        Ok(Self { issuer, certificate_pem, certificate_der: der })
+        let key = SharedKey(Arc::new(pair));
+        let issuer = Issuer::from_ca_cert_pem(&certificate_pem, key.clone())?;
+        Ok(Self { issuer, key, certificate_pem, certificate_der: der })
     }
 
     /// Reads the CA, or makes one if there is none. Half a CA is an error, never overwritten.
@@ -153,6 +179,11 @@ impl Ca {
     /// What enrolment tokens carry.
     pub fn fingerprint(&self) -> CaFingerprint {
         CaFingerprint::of_der(&self.certificate_der)
+    }
+
+    /// Signs a statement. Never one whose text somebody else has chosen.
+    pub fn sign(&self, text: &[u8]) -> Result<Vec<u8>, CaError> {
+        Ok(self.key.sign(text)?)
     }
 
     /// A certificate that says "this is node `id`", and nothing else the request asked for.
@@ -190,15 +221,19 @@ impl Ca {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         let chain = format!("{}{}", certificate.pem(), self.certificate_pem);
-        Ok(ServerCertificate { chain, key: key.serialize_pem() })
+        Ok(ServerCertificate { chain, key: Zeroizing::new(key.serialize_pem()) })
     }
 }
 
-/// The node a verified client certificate (DER) stands for.
-pub fn node_of(certificate: &[u8]) -> Option<NodeId> {
+/// The node a verified client certificate (DER) stands for, and when.
+pub fn node_of(certificate: &[u8]) -> Option<VerifiedNode> {
     let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(certificate).ok()?;
     let mut names = parsed.subject().iter_common_name();
-    names.next()?.as_str().ok()?.parse().ok()
+    let node_id = names.next()?.as_str().ok()?.parse().ok()?;
+    let validity = parsed.validity();
+    let moment = |time: x509_parser::time::ASN1Time| Timestamp::from_unix_seconds(time.timestamp());
+    let not_before = moment(validity.not_before)?;
+    Some(VerifiedNode { node_id, not_before, not_after: moment(validity.not_after)? })
 }
 
 fn leaf(name: &str, serial: [u8; 16], now: Timestamp, life: Duration) -> CertificateParams {
@@ -228,7 +263,8 @@ fn create(certificate: &Path, key: &Path, now: Timestamp) -> Result<(), CaError>
             private_file::create_folder(folder)?;
         }
     }
-    private_file::write(key, pair.serialize_pem().as_bytes())?;
+    let pem = Zeroizing::new(pair.serialize_pem());
+    private_file::write(key, pem.as_bytes())?;
     private_file::write(certificate, signed.pem().as_bytes())?;
     Ok(())
 }
@@ -278,7 +314,9 @@ mod tests {
         let id = NodeId(uuid::Uuid::from_u128(7));
         let issued = ca(folder.path()).issue_node(checked, id, [1; 16], now()).expect("issued");
         let der = sextant_api::client::tls::certificates(&issued.pem, "test").expect("PEM");
-        assert_eq!(node_of(&der[0]), Some(id));
+        let node = node_of(&der[0]).expect("a node");
+        assert_eq!(node.node_id, id);
+        assert_eq!(node.not_after, now().after(NODE_CERTIFICATE_LIFE));
         let (_, parsed) =
             x509_parser::certificate::X509Certificate::from_der(&der[0]).expect("certificate");
         let usage = parsed.extended_key_usage().expect("extension").expect("present").value;

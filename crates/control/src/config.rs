@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use serde::Deserialize;
 use sextant_daemon::logging::LogConfig;
 use sextant_model::Hostname;
+use sextant_store::ConnectOptions;
 
 /// `control.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -20,6 +21,9 @@ pub struct Config {
     /// Who may use which hostnames.
     #[serde(default)]
     pub hostnames: HostnameConfig,
+    /// How nodes go.
+    #[serde(default)]
+    pub nodes: NodeConfig,
     /// How workloads go.
     #[serde(default)]
     pub workloads: WorkloadConfig,
@@ -39,6 +43,9 @@ pub struct DatabaseConfig {
     /// Connections at most.
     #[serde(default = "sixteen")]
     pub max_connections: u32,
+    /// Whether a host that is given by its name may be reached over IPv4.
+    #[serde(default)]
+    pub allow_ipv4: bool,
 }
 
 impl std::fmt::Debug for DatabaseConfig {
@@ -92,6 +99,26 @@ impl Default for HostnameConfig {
     }
 }
 
+/// Section `[nodes]`: the same on every replica.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// A node that has not reported for so many days is not waited for when another one leaves; 0 waits
+    /// for every node.
+    #[serde(default = "a_week")]
+    pub silent_days: u64,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self { silent_days: a_week() }
+    }
+}
+
+fn a_week() -> u64 {
+    7
+}
+
 /// Section `[workloads]`: the same on every replica.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -142,11 +169,17 @@ impl DatabaseConfig {
         }
     }
 
+    /// How to reach the database, with as many connections as a command needs.
+    pub fn connect_options(&self) -> Result<ConnectOptions, DatabaseUrlError> {
+        let options = ConnectOptions::new(self.resolve()?);
+        Ok(ConnectOptions { allow_ipv4: self.allow_ipv4, ..options })
+    }
+
     /// The URL, wherever it stands.
     pub fn resolve(&self) -> Result<String, DatabaseUrlError> {
         let url = match (&self.url, &self.url_file) {
             (Some(url), None) => url.clone(),
-            (None, Some(file)) => sextant_daemon::private_file::read(file)?.trim().to_owned(),
+            (None, Some(file)) => sextant_daemon::private_file::read_secret(file)?.trim().to_owned(),
             _ => return Err(DatabaseUrlError::ExactlyOne),
         };
         let postgres =

@@ -7,7 +7,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use sextant_api::{Problem, problem::MEDIA_TYPE};
-use sextant_model::{Refusal, aggregate::IngressRefusal, cursor::CursorGone, ipam::IpamRefusal};
+use sextant_model::{
+    Refusal, Timestamp, aggregate::IngressRefusal, cursor::CursorGone, ipam::IpamRefusal,
+};
 use sextant_store::StoreError;
 
 use crate::dns::Unproved;
@@ -24,6 +26,36 @@ pub enum ApiError {
     /// The node of this certificate has left.
     #[error("this node has left its network; enrol it with a new token")]
     NodeLeft,
+    /// The client certificate has ended. It still renews itself.
+    #[error(
+        "the client certificate expired at {ended}, and it is {now} here; the agent renews it by itself"
+    )]
+    CertificateExpired {
+        /// When.
+        ended: Timestamp,
+        /// The replica's clock.
+        now: Timestamp,
+    },
+    /// The client certificate has not begun by the replica's clock.
+    #[error(
+        "the client certificate begins at {begins}, and it is {now} here: one of the clocks is wrong"
+    )]
+    CertificateNotYetValid {
+        /// When.
+        begins: Timestamp,
+        /// The replica's clock.
+        now: Timestamp,
+    },
+    /// Another machine speaks as the same node, and came first.
+    #[error(
+        "another machine runs as this node: it came first and connects from {holder}, this one from {own}; if this one is the copy, stop it, empty its state folder and enrol it under a name of its own; if the other is, stop it there, and this one goes on by itself"
+    )]
+    NodeDuplicate {
+        /// Where the other one connects from.
+        holder: String,
+        /// Where this one does.
+        own: String,
+    },
     /// The node of this certificate never enrolled here.
     #[error("this node is not known here; check the URL, or enrol it with a new token")]
     NodeUnknown,
@@ -113,7 +145,14 @@ impl ApiError {
     pub fn ends_access(&self) -> bool {
         matches!(
             self,
-            Self::Unauthenticated(_) | Self::Forbidden(_) | Self::NodeLeft | Self::NodeUnknown
+            Self::Unauthenticated(_)
+                | Self::Forbidden(_)
+                | Self::NodeLeft
+                | Self::NodeUnknown
+                | Self::NodeDuplicate { .. }
+                | Self::CertificateExpired { .. }
+                | Self::CertificateNotYetValid { .. }
+                | Self::Refused(Refusal::CertificatesRevoked)
         )
     }
 
@@ -122,6 +161,11 @@ impl ApiError {
             Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "unauthenticated"),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
             Self::NodeLeft => (StatusCode::FORBIDDEN, "node-left"),
+            Self::NodeDuplicate { .. } => (StatusCode::FORBIDDEN, "node-duplicate"),
+            Self::CertificateExpired { .. } => (StatusCode::UNAUTHORIZED, "certificate-expired"),
+            Self::CertificateNotYetValid { .. } => {
+                (StatusCode::UNAUTHORIZED, "certificate-not-yet-valid")
+            }
             Self::NodeUnknown => (StatusCode::FORBIDDEN, "node-unknown"),
             Self::BadRequest { code, .. } => (StatusCode::BAD_REQUEST, code),
             Self::Unprocessable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "body-invalid"),
@@ -191,11 +235,15 @@ fn refusal_status(refusal: &Refusal) -> StatusCode {
         Refusal::TokenExpired(_)
         | Refusal::TokenUsed
         | Refusal::TokenRevoked
-        | Refusal::TokenForOtherNode(_) => StatusCode::FORBIDDEN,
+        | Refusal::TokenForOtherNode(_)
+        | Refusal::CertificatesRevoked
+        | Refusal::ForeignKey(_) => StatusCode::FORBIDDEN,
+        Refusal::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Tenancy(refusal) if refusal.is_about_content() => StatusCode::UNPROCESSABLE_ENTITY,
-        Refusal::NodeLeft(_) | Refusal::NetworkInUse(..) | Refusal::Tenancy(_) => {
-            StatusCode::CONFLICT
-        }
+        Refusal::NodeLeft(_)
+        | Refusal::EndpointTaken(..)
+        | Refusal::NetworkInUse(..)
+        | Refusal::Tenancy(_) => StatusCode::CONFLICT,
         Refusal::Ingress(refusal) => ingress_status(refusal),
         Refusal::StackModeUnsupported(_)
         | Refusal::TopologyUnsupported(_)

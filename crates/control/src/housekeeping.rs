@@ -2,33 +2,43 @@
 //! nodes and withdrawn workloads held once all have let go of them, end claims that nobody proves,
 //! end quarantines, forget old answers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sextant_model::{
     ActorId, EnvironmentId, HostPattern, NodeId, Timestamp, WorkloadId,
     aggregate::{EnvironmentState, NodeState, WorkloadState, environment::Claim},
     ipam::Ipam,
 };
-use sextant_store::StoreError;
+use sextant_store::{StoreError, projection::Projections};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 
 /// A claim on a hostname that is not proved for so long has ended.
 const PROOF_LIMIT: Duration = Duration::from_secs(7 * 86_400);
+/// After its start a replica takes nobody for silent for so long.
+const COME_BACK: Duration = Duration::from_mins(10);
+/// Longer than anything lasts.
+pub(crate) const NEVER: Duration = Duration::from_hours(24 * 365 * 100);
 const RELEASE_INTERVAL: Duration = Duration::from_secs(1);
 /// Every so many rounds the slower chores are done too.
 const SLOW_ROUNDS: u32 = 60;
 
 /// Runs until `stop`. Every step is level-triggered: what fails is found again next time.
 pub async fn run(app: App, stop: CancellationToken) {
-    let mut round = 0_u32;
+    let (mut round, started) = (0_u32, Instant::now());
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(RELEASE_INTERVAL) => {}
         }
-        if let Err(error) = release_departed(&app).await {
+        // Who has let go of what is read from projections: half of them must decide nothing.
+        if !app.tail.position().is_filled(Projections::ALL) {
+            continue;
+        }
+        // Nodes that were away together with the control plane get the time to come back.
+        let silent = if started.elapsed() < COME_BACK { NEVER } else { app.silent };
+        if let Err(error) = release_departed(&app, silent).await {
             tracing::debug!(%error, "departed nodes could not be released; trying again");
         }
         if let Err(error) = release_workloads(&app).await {
@@ -48,8 +58,9 @@ pub async fn run(app: App, stop: CancellationToken) {
     }
 }
 
-async fn release_departed(app: &App) -> Result<(), StoreError> {
-    for id in app.store.releasable_nodes().await? {
+async fn release_departed(app: &App, silent: Duration) -> Result<(), StoreError> {
+    let leaving = app.store.leaving_nodes(silent).await?;
+    for (id, _) in leaving.into_iter().filter(|(_, waited_for)| waited_for.is_empty()) {
         match release(app, id).await {
             // Another replica was faster, or has to do it: it knows more.
             Ok(()) | Err(StoreError::VersionConflict | StoreError::WrittenByNewer { .. }) => {}
@@ -72,6 +83,7 @@ async fn release(app: &App, id: NodeId) -> Result<(), StoreError> {
     unit.ipam().await?.release(id.0, app.now()).await?;
     unit.commit().await?;
     app.tail.committed();
+    app.store.forget_instances(id).await?;
     tracing::info!(node_id = %id, "a departed node was released; its addresses are in quarantine");
     Ok(())
 }

@@ -17,6 +17,7 @@ mod orgs;
 mod ports;
 mod releases;
 mod routes;
+mod standing;
 mod status;
 mod stream;
 mod workloads;
@@ -87,6 +88,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(networks::read, networks::rename, networks::delete))
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::read, nodes::patch, nodes::remove))
+        .routes(routes!(nodes::revoke_certificates))
+        .routes(routes!(nodes::readmit))
         .routes(routes!(enrolment_tokens::create, enrolment_tokens::list))
         .routes(routes!(enrolment_tokens::read, enrolment_tokens::revoke))
         .routes(routes!(api_tokens::create, api_tokens::list))
@@ -120,6 +123,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(node::patch))
         .routes(routes!(node::renew_certificate))
         .routes(routes!(node::report))
+        .routes(routes!(standing::standing))
         .routes(routes!(events::list))
         .routes(routes!(events::snapshot))
         .routes(routes!(stream::stream))

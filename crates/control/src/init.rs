@@ -9,7 +9,7 @@ use sextant_daemon::{
     private_file,
 };
 use sextant_model::{DnsLabel, secret::ApiToken};
-use sextant_store::{ConnectOptions, LoginStanding, Store};
+use sextant_store::{LoginStanding, Store};
 
 use crate::{admin_token, ca::Ca, config::Config};
 
@@ -59,7 +59,7 @@ pub async fn init_with(
         ));
     }
 
-    let store = Store::connect(&ConnectOptions::new(url))?;
+    let store = Store::connect(&config.database.connect_options()?)?;
     let ca = prepare_ca(config, &store).await?;
     done.push(format!("the CA has the fingerprint {}", ca.fingerprint()));
     let certificate = &config.tls.ca_certificate_file;
@@ -71,7 +71,7 @@ pub async fn init_with(
 
     if admin_token_file.exists() {
         let shown = admin_token_file.display();
-        if private_file::read(admin_token_file)?.trim().parse::<ApiToken>().is_err() {
+        if private_file::read_secret(admin_token_file)?.trim().parse::<ApiToken>().is_err() {
             bail!(
                 "\"{shown}\" is there already and holds no API token; remove it and run this again"
             );

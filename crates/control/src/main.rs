@@ -12,7 +12,7 @@ use sextant_control::{
     run,
 };
 use sextant_model::DnsLabel;
-use sextant_store::{ConnectOptions, Store};
+use sextant_store::Store;
 
 #[derive(Parser)]
 #[command(version = sextant_daemon::VERSION, about = "The control plane of Sextant", after_help = EXAMPLES)]
@@ -105,7 +105,9 @@ impl Owner {
                 "--owner-url holds a password, which others can see; put the URL into a file and give --owner-url-file"
             ),
             (Some(url), _) => Ok(with_user(url)),
-            (None, Some(file)) => Ok(with_user(sextant_daemon::private_file::read(file)?.trim())),
+            (None, Some(file)) => {
+                Ok(with_user(sextant_daemon::private_file::read_secret(file)?.trim()))
+            }
             (None, None) => anyhow::bail!("give --owner-url or --owner-url-file"),
         }
     }
@@ -161,7 +163,7 @@ async fn execute(command: Command) -> anyhow::Result<()> {
         Command::Run { config } => run::run(load(&config)?).await,
         Command::Rebuild { config } => {
             let config = load(&config)?;
-            let store = Store::connect(&ConnectOptions::new(config.database.resolve()?))?;
+            let store = Store::connect(&config.database.connect_options()?)?;
             let last = store.rebuild().await?;
             say(&format!("the projections were made anew up to event {last}"))
         }
@@ -183,6 +185,7 @@ fn load(file: &ConfigFile) -> anyhow::Result<Config> {
     let path = sextant_daemon::config::given_or_default(file.config.as_deref(), "control.toml")?;
     let config: Config = sextant_daemon::config::load(&path, "SEXTANT_CONTROL_")?;
     sextant_daemon::logging::init(&config.log)?;
+    sextant_daemon::memory::keep_private();
     Ok(config)
 }
 

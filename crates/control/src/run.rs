@@ -6,7 +6,7 @@ use sextant_daemon::{
     clock::{SystemClock, SystemEntropy},
     readiness, shutdown,
 };
-use sextant_store::{ConnectOptions, Store};
+use sextant_store::Store;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -32,7 +32,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// Serves until a signal. The database may come later: until then requests are put off (503).
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let stop = shutdown::on_signal()?;
-    let mut options = ConnectOptions::new(config.database.resolve()?);
+    let mut options = config.database.connect_options()?;
     options.max_connections = config.database.checked_max_connections()?;
     let store = Store::connect(&options)?;
     let ca = Ca::load(&config.tls.ca_certificate_file, &config.tls.ca_key_file)?;
@@ -49,7 +49,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     for listener in &listeners {
         tracing::info!(address = %listener.local_addr()?, "listening");
     }
-    let replica = Replica::start(store, ca, names, hostnames, drain, listeners, stop.clone())?;
+    let silent = match config.nodes.silent_days {
+        0 => housekeeping::NEVER,
+        days => Duration::from_hours(24 * days),
+    };
+    let settings = Settings { names, hostnames, drain, silent };
+    let replica = Replica::start(store, ca, settings, listeners, stop.clone())?;
     let tail = replica.tail.clone();
     let alive = move || tail.progress().turns(std::time::Instant::now());
     let watchdog = tokio::spawn(readiness::feed_watchdog(alive, stop));
@@ -106,6 +111,19 @@ fn called(names: &[String], addresses: &[SocketAddr]) -> String {
     if name.contains(':') { format!("[{name}]:{port}") } else { format!("{name}:{port}") }
 }
 
+/// How a replica is to be.
+#[derive(Debug)]
+pub struct Settings {
+    /// Names and addresses under which clients reach it.
+    pub names: Vec<String>,
+    /// Which hostnames need a proof.
+    pub hostnames: HostnameRules,
+    /// How long a withdrawn workload keeps its address.
+    pub drain: Duration,
+    /// A node that has not reported for so long is not waited for when another one leaves.
+    pub silent: Duration,
+}
+
 /// A running replica.
 #[derive(Debug)]
 pub struct Replica {
@@ -124,12 +142,11 @@ impl Replica {
     pub fn start(
         store: Store,
         ca: Ca,
-        names: Vec<String>,
-        hostnames: HostnameRules,
-        drain: Duration,
+        settings: Settings,
         listeners: Vec<TcpListener>,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
+        let Settings { names, hostnames, drain, silent } = settings;
         let (appender, appending) = appender();
         let tail = Tail::default();
         let app = App::new(Parts {
@@ -137,6 +154,7 @@ impl Replica {
             ca,
             hostnames,
             drain,
+            silent,
             appender,
             tail: tail.clone(),
             ca_check: CaCheck::default(),

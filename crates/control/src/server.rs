@@ -1,5 +1,7 @@
 //! TLS listeners: who connects is known before the first request.
 
+mod client_certificate;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
@@ -11,7 +13,7 @@ use hyper_util::{
 };
 use rustls::{
     RootCertStore,
-    server::{ResolvesServerCert, WebPkiClientVerifier},
+    server::ResolvesServerCert,
     sign::CertifiedKey,
 };
 use sextant_api::client::tls::{TlsError, certificates, private_key, provider};
@@ -26,7 +28,7 @@ use tower::ServiceExt;
 
 use crate::{
     app::App,
-    auth::VerifiedNode,
+    auth::{Peer, VerifiedNode},
     ca::{CaError, SERVER_CERTIFICATE_LIFE, ServerCertificate, node_of},
 };
 
@@ -104,7 +106,8 @@ impl Server {
                     let (router, acceptor) = (self.router.clone(), self.acceptor.clone());
                     let place = Place(Arc::new(place));
                     connections.spawn(async move {
-                        let served = connection(router, acceptor, watcher, stream, place).await;
+                        let served =
+                            connection(router, acceptor, watcher, stream, peer, place).await;
                         if let Err(reason) = served {
                             tracing::debug!(%peer, reason, "a connection ended early");
                         }
@@ -124,6 +127,7 @@ async fn connection(
     acceptor: TlsAcceptor,
     watcher: hyper_util::server::graceful::Watcher,
     stream: TcpStream,
+    peer: SocketAddr,
     place: Place,
 ) -> Result<(), String> {
     let _ = stream.set_nodelay(true);
@@ -134,8 +138,9 @@ async fn connection(
     let node = tls.get_ref().1.peer_certificates().and_then(|chain| node_of(chain.first()?));
     let service = router.map_request(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(place.clone());
+        request.extensions_mut().insert(Peer(peer));
         if let Some(node) = node {
-            request.extensions_mut().insert(VerifiedNode(node));
+            request.extensions_mut().insert::<VerifiedNode>(node);
         }
         request
     });
@@ -183,15 +188,12 @@ pub fn tls(
     for certificate in certificates(app.ca.certificate_pem(), "CA certificate")? {
         roots.add(certificate).map_err(|error| setup(&error))?;
     }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
-        .allow_unauthenticated()
-        .build()
-        .map_err(|error| setup(&error))?;
+    let verifier = client_certificate::AtAnyTime::new(roots).map_err(|error| setup(&error))?;
     let (sender, receiver) = watch::channel(issue(app, &names)?);
     let mut config = rustls::ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| setup(&error))?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(Certificate(receiver)));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok((Arc::new(config), renew(app.clone(), names, sender, stop)))

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod identity;
 pub mod logging;
+pub mod memory;
 pub mod metrics;
 pub mod os_user;
 pub mod private_file;

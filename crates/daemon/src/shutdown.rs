@@ -6,6 +6,13 @@ use tokio_util::sync::CancellationToken;
 /// A token that is cancelled by the first SIGTERM or SIGINT. The second one ends the process at
 /// once, with the exit status a shell expects.
 pub fn on_signal() -> std::io::Result<CancellationToken> {
+    on_signal_with(|| {})
+}
+
+/// The same, and the second one first does what must not be left out; that should not take long.
+pub fn on_signal_with(
+    before_the_end: impl FnOnce() + Send + 'static,
+) -> std::io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -21,6 +28,7 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
             _ = terminate.recv() => 143,
             _ = interrupt.recv() => 130,
         };
+        before_the_end();
         std::process::exit(code);
     });
     Ok(stop)

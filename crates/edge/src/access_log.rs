@@ -1,11 +1,12 @@
 //! The access log: one JSON object a line for each connection that has ended, written by a thread of
-//! its own. A slow disk costs lines, which are counted, and never a connection.
+//! its own. A slow disk costs lines, which are counted, and never a connection. The file has a largest
+//! size: a full one is kept beside it until the next one is full.
 
 use std::{
     collections::VecDeque,
-    fs::File,
+    fs::{File, Metadata},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -15,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::io::Errno;
 use serde::Serialize;
 use sextant_daemon::clock::Clock;
 use sextant_model::Timestamp;
@@ -24,6 +26,7 @@ use crate::{
     config,
     connect_error::ConnectError,
     outcome::Outcome,
+    state::NO_LINK,
 };
 
 /// How often the writer looks for records.
@@ -57,6 +60,7 @@ pub struct OpenError {
 /// Starts the writer; none if `config` says so.
 pub fn start(
     config: &config::AccessLog,
+    max_bytes: u64,
     records: AccessReceiver,
     clock: Arc<dyn Clock>,
 ) -> Result<Option<AccessLog>, OpenError> {
@@ -66,7 +70,8 @@ pub fn start(
         config::AccessLog::File(path) => Target::open(path)?,
     };
     let signals = Arc::new(Signals::default());
-    let writer = Writer { target, records, clock, signals: signals.clone(), complained: None };
+    let writer =
+        Writer { target, max_bytes, records, clock, signals: signals.clone(), complained: None };
     let thread = std::thread::Builder::new().name("access-log".into()).spawn(move || writer.run());
     let thread = thread.map_err(|source| OpenError { path: PathBuf::from("(thread)"), source })?;
     Ok(Some(AccessLog { signals, thread: Some(thread) }))
@@ -103,8 +108,15 @@ enum Target {
 
 impl Target {
     fn open(path: &Path) -> Result<Self, OpenError> {
-        let opened = File::options().create(true).append(true).mode(0o640).open(path);
-        match opened {
+        let mut options = File::options();
+        options.create(true).append(true).mode(0o640).custom_flags(NO_LINK);
+        match options.open(path) {
+            Err(source) if Errno::from_io_error(&source) == Some(Errno::LOOP) => Err(OpenError {
+                path: path.to_owned(),
+                source: io::Error::other(
+                    "it is a symbolic link; give the path that it leads to, or \"-\" for standard output",
+                ),
+            }),
             Ok(file) => Ok(Self::File(path.to_owned(), file)),
             Err(source) => Err(OpenError { path: path.to_owned(), source }),
         }
@@ -125,6 +137,7 @@ impl Target {
 
 struct Writer {
     target: Target,
+    max_bytes: u64,
     records: AccessReceiver,
     clock: Arc<dyn Clock>,
     signals: Arc<Signals>,
@@ -158,7 +171,7 @@ impl Writer {
                     lines.push(b'\n');
                 }
             }
-            match self.target.write(&lines) {
+            match self.make_room(lines.len()).and_then(|()| self.target.write(&lines)) {
                 Ok(()) => drop(self.signals.written.fetch_add(count, Relaxed)),
                 Err(error) => {
                     self.signals.failed.fetch_add(count, Relaxed);
@@ -166,6 +179,32 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Begins a new file if `more` bytes would make this one too large, and keeps it as the last one.
+    /// Where that cannot be done nothing is written: the disk is for others too.
+    fn make_room(&mut self, more: usize) -> io::Result<()> {
+        let Target::File(path, file) = &self.target else { return Ok(()) };
+        let metadata = file.metadata()?;
+        let size = metadata.len();
+        if size == 0 || size.saturating_add(more as u64) <= self.max_bytes {
+            return Ok(());
+        }
+        let same =
+            |there: &Metadata| (there.dev(), there.ino()) == (metadata.dev(), metadata.ino());
+        // Another process of this edge may have done it already.
+        if std::fs::symlink_metadata(path).is_ok_and(|there| same(&there)) {
+            let mut kept = path.clone().into_os_string();
+            kept.push(".1");
+            std::fs::rename(path, &kept)?;
+            tracing::warn!(
+                file = %path.display(),
+                bytes = size,
+                "the access log is full (access_log_max_mib) and begins anew; the last one is kept beside it"
+            );
+        }
+        self.target = Target::open(path).map_err(|error| error.source)?;
+        Ok(())
     }
 
     fn reopen(&mut self) {
@@ -247,4 +286,67 @@ fn milliseconds(duration: Duration) -> f64 {
     let micros =
         u32::try_from(duration.as_micros()).map_or(duration.as_secs_f64() * 1e6, f64::from);
     micros.round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use sextant_daemon::clock::SystemClock;
+
+    use super::*;
+    use crate::access;
+
+    fn writer(path: &Path, max_bytes: u64) -> Writer {
+        Writer {
+            target: Target::open(path).expect("opened"),
+            max_bytes,
+            records: access::queue(1).1,
+            clock: Arc::new(SystemClock),
+            signals: Arc::default(),
+            complained: None,
+        }
+    }
+
+    fn write(writer: &mut Writer, lines: &[u8]) -> io::Result<()> {
+        writer.make_room(lines.len()).and_then(|()| writer.target.write(lines))
+    }
+
+    fn read(path: &Path) -> String {
+        std::fs::read_to_string(path).expect("a file")
+    }
+
+    #[test]
+    fn a_full_log_begins_anew_and_the_last_one_is_kept() {
+        let folder = tempfile::tempdir().expect("folder");
+        let [path, last] = ["access.log", "access.log.1"].map(|name| folder.path().join(name));
+        let (mut one, mut other) = (writer(&path, 10), writer(&path, 10));
+        for line in [b"aaaa\n", b"bbbb\n", b"cccc\n"] {
+            write(&mut one, line).expect("written");
+        }
+        assert_eq!((read(&path).as_str(), read(&last).as_str()), ("cccc\n", "aaaa\nbbbb\n"));
+        // Another process with the same file finds its place.
+        write(&mut other, b"dddd\n").expect("written");
+        assert_eq!((read(&path).as_str(), read(&last).as_str()), ("cccc\ndddd\n", "aaaa\nbbbb\n"));
+        write(&mut one, b"a line that is longer than the limit\n").expect("written");
+        assert_eq!(read(&last), "cccc\ndddd\n");
+    }
+
+    #[test]
+    fn nothing_is_written_where_a_full_log_cannot_be_moved() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("access.log");
+        let mut writer = writer(&path, 10);
+        write(&mut writer, b"aaaaaaaa\n").expect("written");
+        std::fs::create_dir(folder.path().join("access.log.1")).expect("in the way");
+        assert!(write(&mut writer, b"bbbb\n").is_err());
+        assert_eq!(read(&path), "aaaaaaaa\n");
+    }
+
+    #[test]
+    fn a_symbolic_link_is_not_followed() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("access.log");
+        std::os::unix::fs::symlink(folder.path().join("target"), &path).expect("linked");
+        let error = Target::open(&path).expect_err("a link").to_string();
+        assert!(error.contains("is a symbolic link; give the path that it leads to"), "{error}");
+    }
 }

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use sextant_daemon::{config::ConfigError, logging::LogConfig};
+use sextant_daemon::{
+    config::{ConfigError, Document, Mistake},
+    logging::LogConfig,
+};
 use sextant_model::Prefix;
 use url::Url;
 
@@ -46,6 +49,8 @@ pub struct EdgeConfig {
     pub health: Health,
     /// Where each connection leaves a line.
     pub access_log: AccessLog,
+    /// Most bytes of the file of the access log; as many again are kept of what came before.
+    pub access_log_max_bytes: u64,
     /// What is logged.
     pub log: LogConfig,
 }
@@ -99,6 +104,8 @@ pub enum OnRemoved {
 pub struct Limits {
     /// Connections in all.
     pub max_connections: u32,
+    /// Whether somebody has asked for that many: fewer may do by default.
+    pub max_connections_given: bool,
     /// Connections that are not routed yet, in all.
     pub max_prereads: u32,
     /// Connections of one source.
@@ -158,26 +165,41 @@ pub enum AccessLog {
 
 impl EdgeConfig {
     /// Reads and checks `path`, or takes the defaults. `routes` and `admin` come from the command
-    /// line and win over the file.
+    /// line and win over the file. A relative `routes` of the file is relative to the file.
     pub fn load(
         path: Option<&Path>,
         routes: Option<&Path>,
         admin: Option<&str>,
     ) -> Result<Self, ConfigError> {
-        let mut written: check::Written = match path {
-            Some(path) => sextant_daemon::config::load(path, ENV_PREFIX)?,
-            None => sextant_daemon::config::from_environment(ENV_PREFIX)?,
+        let document = match path {
+            Some(path) => Document::read(path, ENV_PREFIX)?,
+            None => Document::of_environment(ENV_PREFIX),
         };
+        let (written, mut mistakes) = document.settings::<check::Written>();
+        if let Some(line) = document.cut_line() {
+            let reason =
+                "does not end with a newline, so the file may have been cut short; add one";
+            mistakes.push(Mistake { line: Some(line), reason: reason.into() });
+        }
+        // Every key has a default, so that keys that can be read are checked though others cannot.
+        let mut written = written.unwrap_or_default();
+        if let (Some(path), Some(of_file)) = (path, &written.routes)
+            && document.is_from_file("routes")
+        {
+            written.routes = Some(path.parent().unwrap_or(Path::new("")).join(of_file));
+        }
         if let Some(routes) = routes {
             written.routes = Some(routes.to_owned());
         }
         if let Some(admin) = admin {
             written.admin = Some(admin.to_owned());
         }
-        let path = path.unwrap_or_else(|| Path::new("(command line)")).to_owned();
-        written
-            .check()
-            .map_err(|mistakes| ConfigError::Invalid { path, reasons: mistakes.join("; ") })
+        match written.check() {
+            Ok(config) if mistakes.is_empty() => return Ok(config),
+            Ok(_) => {}
+            Err(more) => mistakes.extend(more.into_iter().map(|text| document.located(text))),
+        }
+        Err(document.invalid(mistakes))
     }
 }
 

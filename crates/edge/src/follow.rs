@@ -9,6 +9,7 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use sextant_api::{
     Client,
+    client::is_about_time,
     follow::{Item, follow_view},
     frame::StreamView,
 };
@@ -52,6 +53,7 @@ pub struct Following {
     identity: Identity,
     stream: Option<Stream>,
     reporter: Option<Reporter>,
+    client: Option<Client>,
     /// Nothing more is wanted until then.
     resume_at: Option<Instant>,
     identity_at: Instant,
@@ -60,6 +62,8 @@ pub struct Following {
     flush_at: Option<Instant>,
     problem: Option<String>,
     connected: bool,
+    /// Workloads that are left out, when that was last said.
+    foreign: usize,
 }
 
 /// The follower; ends when dropped.
@@ -99,21 +103,24 @@ impl Following {
         let on_disk = saved.as_ref().map(|saved| saved.cursor).filter(|_| whole);
         let keeper = Keeper::start(folder, lock, on_disk)?;
         let now = Instant::now();
-        let following = Self {
+        let mut following = Self {
             view: View::new(saved),
             saved: keeper.saved(),
             keeper,
             identity: Identity::new(&settings.identity),
             stream: None,
             reporter: None,
+            client: None,
             resume_at: Some(now),
             identity_at: now + IDENTITY_INTERVAL,
             report_at: now + REPORT_INTERVAL,
             flush_at: None,
             problem: None,
             connected: true,
+            foreign: 0,
             settings: settings.clone(),
         };
+        following.watch_foreign();
         let change = following.everything(std::iter::empty());
         Ok((following, change))
     }
@@ -166,6 +173,7 @@ impl Following {
             let Some(item) = next else { break };
             self.take_item(item, &mut burst);
         }
+        self.watch_foreign();
         self.save(&mut burst);
         let change = if burst.replaced {
             Some(self.everything(publisher.routes().keys()))
@@ -202,6 +210,11 @@ impl Following {
                 self.report_at = Instant::now();
             }
             Taken::Disconnected(reason) => {
+                if is_about_time(&reason)
+                    && let Some(client) = &self.client
+                {
+                    self.identity.learn_time(client);
+                }
                 if std::mem::take(&mut self.connected) {
                     tracing::warn!(%reason, "the control plane is away; the routes stay as they are");
                 } else {
@@ -229,6 +242,20 @@ impl Following {
             tracing::warn!("{problem}");
             self.problem = Some(problem);
         }
+    }
+
+    /// Names workloads that are left out, because what the control plane or a file says of them is
+    /// against the rules.
+    fn watch_foreign(&mut self) {
+        let Some(current) = self.view.current() else { return };
+        let count = current.routing.foreign().count();
+        if count > self.foreign
+            && let Some(foreign) = current.routing.foreign().next()
+        {
+            tracing::warn!(%foreign, count, "workloads are left out");
+            self.problem = Some(foreign.to_string());
+        }
+        self.foreign = count;
     }
 
     fn suspend(&mut self, what: &str, reason: String) {
@@ -277,6 +304,7 @@ impl Following {
         match self.identity.client(&self.settings.urls) {
             Ok(client) => {
                 self.reporter = Some(Reporter::start(client.clone()));
+                self.client = Some(client.clone());
                 self.stream = Some(Stream::open(client, self.resume_after()));
             }
             Err(error) => {

@@ -33,6 +33,7 @@ fn start(args: &Args) -> anyhow::Result<ExitCode> {
         return check(&config);
     }
     sextant_daemon::logging::init(&config.log)?;
+    sextant_daemon::memory::keep_private();
     let startup = Startup::take()
         .map_err(|error| anyhow!("cannot tell how this process was started: {error}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -65,7 +66,10 @@ fn check(config: &EdgeConfig) -> anyhow::Result<ExitCode> {
     let said = match &config.source {
         Source::File(path) => {
             let file = route_file::load(path)?;
-            format!("{}: {} routes", path.display(), file.routes.len())
+            for warning in &file.warnings {
+                writeln!(std::io::stderr().lock(), "warning: {}: {warning}", path.display())?;
+            }
+            format!("{}: {}", path.display(), route_file::summary(&file))
         }
         Source::ControlPlane(control) => {
             let urls: Vec<&str> = control.urls.iter().map(url::Url::as_str).collect();

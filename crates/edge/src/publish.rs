@@ -156,6 +156,11 @@ impl Publisher {
         }
     }
 
+    /// Whether routes need listening sockets, and not one is open.
+    pub fn serves_nothing(&self) -> bool {
+        self.sockets.open().is_empty() && !self.sockets.failed().is_empty()
+    }
+
     /// When [`Self::retry`] is due.
     pub fn retry_at(&self) -> Option<Instant> {
         self.sockets.retry_at()

@@ -16,11 +16,15 @@
 
 mod field;
 mod record;
+mod summary;
+mod whole;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::Metadata,
     io::Read,
     net::SocketAddr,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -30,10 +34,11 @@ use sextant_model::{
 };
 use toml::de::{DeTable, DeValue};
 
-use crate::listen;
-
 use field::{Fields, Lines};
 use record::Record;
+use whole::Place;
+
+pub use summary::summary;
 
 /// Largest file that is read, in bytes: some 500,000 routes.
 const LIMIT: u64 = 128 * 1024 * 1024;
@@ -45,6 +50,8 @@ pub struct RouteFile {
     pub routes: Vec<ServedRoute>,
     /// Whose connections begin with a PROXY v2 header, where a listener has its own answer.
     pub accept_proxy_from: BTreeMap<SocketAddr, Vec<Prefix>>,
+    /// What is probably not meant so, though it can be served.
+    pub warnings: Vec<Mistake>,
 }
 
 /// Something in a route file that cannot be.
@@ -84,6 +91,12 @@ pub enum RouteFileError {
         /// Why not.
         reason: String,
     },
+    /// Somebody has changed it and not closed it yet.
+    #[error("route file \"{}\" is being written; it is read as soon as its writer closes it", path.display())]
+    BeingWritten {
+        /// Which file.
+        path: PathBuf,
+    },
     /// Something in it is wrong.
     #[error("route file \"{}\" is not valid: {}", path.display(), listed(mistakes))]
     Invalid {
@@ -102,14 +115,34 @@ fn listed(mistakes: &[Mistake]) -> String {
 pub fn load(path: &Path) -> Result<RouteFile, RouteFileError> {
     let unreadable = |reason| RouteFileError::Unreadable { path: path.to_owned(), reason };
     let text = read(path).map_err(|error| unreadable(error.to_string()))?;
-    parse(&text).map_err(|mistakes| RouteFileError::Invalid { path: path.to_owned(), mistakes })
+    let mut parsed = parse(&text);
+    // Whatever is missing behind a line without an end, the rest may still parse.
+    if let Some(line) = cut_line(&text) {
+        let reason =
+            "does not end with a newline, so the file may have been cut short; add one".to_owned();
+        let mistake = Mistake { line, record: None, field: None, reason };
+        parsed = Err(parsed.err().into_iter().flatten().chain([mistake]).collect());
+    }
+    parsed.map_err(|mistakes| RouteFileError::Invalid { path: path.to_owned(), mistakes })
+}
+
+/// The last line, if it has no end.
+fn cut_line(text: &str) -> Option<usize> {
+    (!text.is_empty() && !text.ends_with('\n')).then(|| text.lines().count())
 }
 
 fn read(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
-    let read = std::fs::File::open(path)?.take(LIMIT + 1).read_to_string(&mut text)?;
+    let file = std::fs::File::open(path)?;
+    let before = file.metadata()?;
+    let read = (&file).take(LIMIT + 1).read_to_string(&mut text)?;
     if read as u64 > LIMIT {
         return Err(std::io::Error::other(format!("it is larger than {LIMIT} bytes")));
+    }
+    let stamp =
+        |of: &Metadata| (of.len(), of.mtime(), of.mtime_nsec(), of.ctime(), of.ctime_nsec());
+    if stamp(&before) != stamp(&file.metadata()?) {
+        return Err(std::io::Error::other("it changed while it was read"));
     }
     Ok(text)
 }
@@ -153,6 +186,8 @@ struct Reading<'t> {
     /// Finds what cannot stand beside another route.
     table: Table<()>,
     keys: BTreeSet<RouteKey>,
+    /// Where each route of `file` is written.
+    places: Vec<Place>,
     /// Labels and offsets of the records in `file.accept_proxy_from`.
     listeners: Vec<(SocketAddr, String, usize)>,
     mistakes: Vec<Mistake>,
@@ -193,6 +228,7 @@ impl Reading<'_> {
     fn route(&mut self, number: usize, offset: usize, table: &DeTable<'_>) {
         let mut fields = Fields::new(table, offset);
         let record = Record::read(&mut fields);
+        let backends_at = record::places_of_backends(&fields);
         let label = match fields.text_of("name").or_else(|| fields.text_of("hostname")) {
             Some(label) => format!("route {number} (\"{label}\")"),
             None => format!("route {number}"),
@@ -204,7 +240,9 @@ impl Reading<'_> {
         for (offset, field, reason) in fields.mistakes {
             self.mistake(offset, Some(label.clone()), field, reason);
         }
-        let Some(route) = record.filter(|_| whole) else { return };
+        // A record with a mistake elsewhere takes its place all the same: all mistakes are named at
+        // once.
+        let Some(route) = record else { return };
         match self.stands(&route, number) {
             Err(conflict) => {
                 let (offset, field) = match &conflict {
@@ -218,7 +256,11 @@ impl Reading<'_> {
                     format!("\"{}\" names another route already; names are unique", route.key);
                 self.mistake(name_at, Some(label), Some("name"), reason);
             }
-            Ok(()) => self.file.routes.push(route),
+            Ok(()) if whole => {
+                self.places.push(Place { label, listen_at, hostname_at, backends_at });
+                self.file.routes.push(route);
+            }
+            Ok(()) => {}
         }
     }
 
@@ -249,29 +291,6 @@ impl Reading<'_> {
             self.mistake(listen_at, Some(label.clone()), Some("listen"), reason);
         }
         self.listeners.push((listen, label, listen_at));
-    }
-
-    fn finish(mut self) -> Result<RouteFile, Vec<Mistake>> {
-        let used: BTreeSet<SocketAddr> = self.table.listeners().map(|(listen, _)| listen).collect();
-        let sockets = listen::wanted(&used, true);
-        // Routes with mistakes are missing from the table: only a clean file can be judged.
-        if self.mistakes.is_empty() {
-            for (listen, label, offset) in std::mem::take(&mut self.listeners) {
-                let reason = if !used.contains(&listen) {
-                    format!("no route listens on {listen}; remove it, or add one")
-                } else if sockets.iter().any(|socket| socket.address == listen) {
-                    continue;
-                } else {
-                    let port = listen.port();
-                    format!(
-                        "{listen} shares the socket of every address; set it for that one, with port {port}"
-                    )
-                };
-                self.mistake(offset, Some(label), Some("listen"), reason);
-            }
-        }
-        self.mistakes.sort_by_key(|mistake| mistake.line);
-        if self.mistakes.is_empty() { Ok(self.file) } else { Err(self.mistakes) }
     }
 }
 

@@ -28,6 +28,9 @@ pub enum RunError {
     /// The access log.
     #[error(transparent)]
     AccessLog(#[from] access_log::OpenError),
+    /// Not one listening socket that the routes need.
+    #[error("nothing can be served: {}", .0.join("; "))]
+    NoListener(Vec<String>),
     /// The operating system refused something without which nothing works.
     #[error("cannot {what}: {source}")]
     System {
@@ -42,8 +45,13 @@ impl RunError {
     /// 2 where a restart cannot help, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::RouteFile(RouteFileError::BeingWritten { .. })
+            | Self::State(_)
+            | Self::Admin(_)
+            | Self::AccessLog(_)
+            | Self::NoListener(_)
+            | Self::System { .. } => 1,
             Self::RouteFile(_) => 2,
-            Self::State(_) | Self::Admin(_) | Self::AccessLog(_) | Self::System { .. } => 1,
         }
     }
 }

@@ -15,17 +15,21 @@ mod keeper;
 
 use std::{
     fs::{File, TryLockError},
-    io,
+    io::{self, Read},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
+use rustix::fs::OFlags;
 use sextant_daemon::private_file::{self, PrivateFileError};
 use sextant_model::{Cursor, routing::Routing};
 
 pub use format::{Damage, Entry};
 pub use keeper::Keeper;
 
+/// A symbolic link in the place of a file of ours is no file of ours: whoever can put one there would
+/// choose what is written to.
+pub(crate) const NO_LINK: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 /// Largest snapshot that is read, in bytes.
 const LIMIT: u64 = 512 * 1024 * 1024;
 
@@ -114,6 +118,7 @@ impl StateFolder {
         let path = self.file("lock");
         let mut options = File::options();
         options.create(true).truncate(false).write(true).mode(0o600);
+        options.custom_flags(NO_LINK);
         match options.open(&path) {
             Ok(file) => Ok((path, file)),
             Err(source) => Err(StateError::Io { path, source }),
@@ -142,7 +147,14 @@ impl StateFolder {
     }
 
     fn read_journal(&self) -> Result<Vec<u8>, StateError> {
-        match std::fs::read(self.journal_file()) {
+        let read = || {
+            let mut journal = Vec::new();
+            let mut file =
+                File::options().read(true).custom_flags(NO_LINK).open(self.journal_file())?;
+            file.read_to_end(&mut journal)?;
+            io::Result::Ok(journal)
+        };
+        match read() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             read => read.map_err(|source| StateError::Io { path: self.journal_file(), source }),
         }

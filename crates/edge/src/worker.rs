@@ -208,6 +208,15 @@ impl Workers {
         self.tell_all(|| Command::Drain(Moment::default()));
     }
 
+    /// The same, and waits until it is done, at most for so long.
+    pub fn cut_and_wait(&self, within: Duration) {
+        self.cut();
+        let limit = Moment::now() + within;
+        while self.connections() > 0 && Moment::now() < limit {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Connections now.
     pub fn connections(&self) -> u64 {
         self.counters().map(|counters| counters.current.get()).sum()

@@ -129,6 +129,7 @@ impl Lab {
         };
         let mut command = host.entry();
         command.extend(words.iter().map(OsString::from));
+        command.extend(self.clock_words(name)?);
         command.extend([program.into(), "run".into(), "--config".into(), OsString::from(config)]);
         let log = self.directory.log(name);
         let daemon = Daemon { command, log: Some(&log), listener: Some(listener.into()) };

@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use sextant_model::{DnsLabel, NetworkId};
 
 use crate::{
+    clock::Clocks,
     command::tail,
     description::LabDescription,
     directory::{Claim, LabDirectory},
@@ -41,6 +42,7 @@ pub struct Lab {
     pub(crate) progress: Progress,
     /// Ports taken for replicas that have not been started yet.
     pub(crate) reserved: BTreeMap<String, TcpListener>,
+    pub(crate) clocks: Clocks,
     _claim: Claim,
 }
 
@@ -119,9 +121,7 @@ impl Lab {
             client: None,
             lab_id,
         };
-        let reserved = BTreeMap::new();
-        let lab =
-            Self { directory, programs, description, interrupt, progress, reserved, _claim: claim };
+        let lab = Self::new(directory, programs, description, interrupt, progress, claim);
         lab.save()?;
         Ok(lab)
     }
@@ -131,8 +131,19 @@ impl Lab {
         let claim = directory.claim()?;
         let description = LabDescription::read(&directory)?;
         let programs = Programs::in_directory(&description.binaries);
-        let reserved = BTreeMap::new();
-        Ok(Self { directory, programs, description, interrupt, progress, reserved, _claim: claim })
+        Ok(Self::new(directory, programs, description, interrupt, progress, claim))
+    }
+
+    fn new(
+        directory: LabDirectory,
+        programs: Programs,
+        description: LabDescription,
+        interrupt: Interrupt,
+        progress: Progress,
+        claim: Claim,
+    ) -> Self {
+        let (reserved, clocks) = (BTreeMap::new(), Clocks::new());
+        Self { directory, programs, description, interrupt, progress, reserved, clocks, _claim: claim }
     }
 
     /// What is in it.

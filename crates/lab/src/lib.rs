@@ -5,6 +5,7 @@
 //! [`postgres`] gives any test a database of its own.
 
 pub mod bench;
+pub mod clock;
 pub mod command;
 pub mod control_plane;
 pub mod convergence;

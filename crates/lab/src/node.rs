@@ -125,6 +125,7 @@ impl Lab {
         command.extend(words.iter().map(OsString::from));
         let config = self.directory.node(name).join("agent.toml");
         let program = self.programs.agent()?;
+        command.extend(self.clock_words(name)?);
         command.extend([program.into(), "run".into(), "--config".into(), OsString::from(config)]);
         let log = self.directory.log(name);
         let daemon = Daemon { command, log: Some(&log), listener: None };

@@ -40,45 +40,45 @@ impl Programs {
 
     /// `sextant-lab`.
     pub fn lab(&self) -> Result<PathBuf> {
-        self.find(&self.directory, "sextant-lab")
+        find(&self.directory, "sextant-lab")
     }
 
     /// `sextant-control`.
     pub fn control(&self) -> Result<PathBuf> {
-        self.find(self.daemons(), "sextant-control")
+        find(self.daemons(), "sextant-control")
     }
 
     /// `sextant-agent`.
     pub fn agent(&self) -> Result<PathBuf> {
-        self.find(self.daemons(), "sextant-agent")
+        find(self.daemons(), "sextant-agent")
     }
 
     /// `sextant-edge`.
     pub fn edge(&self) -> Result<PathBuf> {
-        self.find(self.daemons(), "sextant-edge")
+        find(self.daemons(), "sextant-edge")
     }
 
     /// `sextant`.
     pub fn cli(&self) -> Result<PathBuf> {
-        self.find(&self.directory, "sextant")
+        find(&self.directory, "sextant")
     }
 
     fn daemons(&self) -> &Path {
         self.daemons.as_deref().unwrap_or(&self.directory)
     }
+}
 
-    fn find(&self, directory: &Path, program: &str) -> Result<PathBuf> {
-        let beside = directory.join(program);
-        if is_executable(&beside) {
-            return Ok(beside);
-        }
-        let remedy = "run `cargo build --workspace` first";
-        find_program(program, remedy).map_err(|_| LabError::MissingProgram {
-            program: program.to_owned(),
-            places: format!("\"{}\" or PATH", directory.display()),
-            remedy,
-        })
+fn find(directory: &Path, program: &str) -> Result<PathBuf> {
+    let beside = directory.join(program);
+    if is_executable(&beside) {
+        return Ok(beside);
     }
+    let remedy = "run `cargo build --workspace` first";
+    find_program(program, remedy).map_err(|_| LabError::MissingProgram {
+        program: program.to_owned(),
+        places: format!("\"{}\" or PATH", directory.display()),
+        remedy,
+    })
 }
 
 #[cfg(test)]
@@ -87,8 +87,7 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_named_with_the_places_and_the_remedy() {
-        let programs = Programs::in_directory("/nowhere");
-        let error = programs.find(&programs.directory, "sextant-xyz").expect_err("missing");
+        let error = find(Path::new("/nowhere"), "sextant-xyz").expect_err("missing");
         let text = error.to_string();
         for part in ["sextant-xyz", "/nowhere", "PATH", "cargo build"] {
             assert!(text.contains(part), "{text}");

@@ -15,6 +15,7 @@ use sextant_lab::{
     operator::Operator,
     ping::{ContinuousPing, ping_all},
     postgres,
+    serve::TLS_PORT,
     tenant::tls_route,
     visitor,
     wait::until,
@@ -97,11 +98,17 @@ impl Site {
                 })
             })
             .expect("its agent made it live");
-            let route = tls_route(&name, 443).expect("a route");
+            let route = tls_route(&name, TLS_PORT).expect("a route");
             operator.create_route(self.environment.id, &route).expect("a route");
             self.lab.await_edges(&operator, LIMIT).expect("the edge serves it");
             let (_, edge) = self.lab.edge_addresses().remove(0);
-            visitor::get(self.lab.description(), edge, &name).expect("an answer");
+            until("an answer through the edge", LIMIT, &Interrupt::never(), || {
+                Ok(match visitor::get(self.lab.description(), edge, &name) {
+                    Ok(_) => ControlFlow::Break(()),
+                    Err(error) => ControlFlow::Continue(error.to_string()),
+                })
+            })
+            .expect("it is carried");
         }
         let operator = Operator::of(self.lab.description()).expect("operator");
         self.lab.await_converged(&operator, None, LIMIT).expect("every follower is at the end");

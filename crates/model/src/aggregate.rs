@@ -87,11 +87,34 @@ pub enum Refusal {
     /// The node has left or is leaving.
     #[error("node \"{0}\" has left the network; enrol it again with a new token")]
     NodeLeft(DnsLabel),
+    /// An operator withdrew the node's certificates.
+    #[error(
+        "the certificates of this node were revoked; an operator gives it access again with `sextant node readmit`, or removes it"
+    )]
+    CertificatesRevoked,
+    /// A certificate was asked for on a key that is not the node's.
+    #[error(
+        "the key is not the one that node \"{0}\" enrolled with; restore client.key, or remove the node and enrol it again"
+    )]
+    ForeignKey(DnsLabel),
+    /// Each time is an event for ever.
+    #[error("{what} more than {limit} times within an hour; try again later")]
+    TooOften {
+        /// What was done, for people.
+        what: &'static str,
+        /// How often it may be done in an hour.
+        limit: u64,
+    },
     /// Peers could not reach it.
     #[error(
         "endpoint \"{0}\" cannot be reached by peers; give a unicast IPv6 address outside the mesh and a port"
     )]
     EndpointUnusable(String),
+    /// Peers are told the same endpoint of another node.
+    #[error(
+        "endpoint \"{0}\" is that of node \"{1}\"; give this machine's own, or remove that node if it is gone"
+    )]
+    EndpointTaken(String, String),
     /// A network is not removed under its nodes and environments.
     #[error("network \"{0}\" still has {1} nodes and {2} environments; remove them first")]
     NetworkInUse(DnsLabel, u64, u64),
@@ -119,7 +142,11 @@ impl Refusal {
             Self::TokenForeign => "token-invalid",
             Self::TokenForOtherNode(_) => "token-for-other-node",
             Self::NodeLeft(_) => "node-left",
+            Self::CertificatesRevoked => "certificate-revoked",
+            Self::ForeignKey(_) => "key-not-enrolled",
+            Self::TooOften { .. } => "too-often",
             Self::EndpointUnusable(_) => "endpoint-unusable",
+            Self::EndpointTaken(..) => "endpoint-taken",
             Self::NetworkInUse(..) => "network-in-use",
             Self::Ingress(refusal) => refusal.code(),
             Self::Tenancy(refusal) => refusal.code(),

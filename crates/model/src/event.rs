@@ -140,6 +140,10 @@ pub enum EventBody {
     NodeEndpointChanged(NodeEndpointChanged),
     /// A node was given a client certificate.
     NodeCertificateIssued(NodeCertificateIssued),
+    /// A node's certificates are good for nothing from now on, and its key renews none.
+    NodeCertificatesRevoked(NodeCertificatesRevoked),
+    /// A node's key and certificates are good again.
+    NodeReadmitted(NodeReadmitted),
     /// A node leaves: peers drop it, its addresses stay reserved.
     NodeWithdrawn(NodeWithdrawn),
     /// Every live node has dropped it: its addresses go into quarantine.
@@ -374,6 +378,20 @@ pub struct NodeCertificateIssued {
     pub not_after: Timestamp,
 }
 
+/// Payload of `node-certificates-revoked`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NodeCertificatesRevoked {
+    /// The network it is a peer of.
+    pub network_id: NetworkId,
+}
+
+/// Payload of `node-readmitted`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NodeReadmitted {
+    /// The network it is a peer of.
+    pub network_id: NetworkId,
+}
+
 /// Payload of `node-withdrawn`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct NodeWithdrawn {
@@ -470,6 +488,8 @@ impl EventBody {
             Self::NodeEnrolled(_)
             | Self::NodeEndpointChanged(_)
             | Self::NodeCertificateIssued(_)
+            | Self::NodeCertificatesRevoked(_)
+            | Self::NodeReadmitted(_)
             | Self::NodeWithdrawn(_)
             | Self::NodeReleased(_) => AggregateKind::Node,
             Self::ApiTokenCreated(_) | Self::ApiTokenRevoked(_) => AggregateKind::ApiToken,

@@ -12,6 +12,7 @@ pub mod event;
 pub mod health;
 pub mod hostname;
 pub mod id;
+pub mod instance;
 pub mod ipam;
 pub mod key;
 pub mod membership;
@@ -26,6 +27,7 @@ pub mod role;
 pub mod routing;
 mod schema;
 pub mod secret;
+pub mod standing;
 pub mod timestamp;
 pub mod visibility;
 

@@ -1,6 +1,8 @@
 //! Who is in a network, as a node needs to know it: the fold of membership events, the snapshot
 //! form, and what one node must make true from it.
 
+mod sound;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -18,6 +20,8 @@ use crate::{
     prefix::Prefix,
     role::NodeRole,
 };
+
+pub use sound::Fault;
 
 /// One active node of a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -87,6 +87,8 @@ fn concerns_org(event: &Event, org: OrgId) -> bool {
         | EventBody::NodeEnrolled(_)
         | EventBody::NodeEndpointChanged(_)
         | EventBody::NodeCertificateIssued(_)
+        | EventBody::NodeCertificatesRevoked(_)
+        | EventBody::NodeReadmitted(_)
         | EventBody::NodeWithdrawn(_)
         | EventBody::NodeReleased(_)
         | EventBody::PortPolicySet(_)
@@ -102,7 +104,9 @@ fn concerns_node(event: &Event, node_id: NodeId, network_id: NetworkId) -> bool 
         EventBody::NodeWithdrawn(body) => body.network_id == network_id,
         EventBody::NodeReleased(body) => body.network_id == network_id,
         EventBody::NetworkRenamed(_) => event.aggregate_id == network_id.0,
-        EventBody::NodeCertificateIssued(_) => event.aggregate_id == node_id.0,
+        EventBody::NodeCertificateIssued(_)
+        | EventBody::NodeCertificatesRevoked(_)
+        | EventBody::NodeReadmitted(_) => event.aggregate_id == node_id.0,
         EventBody::WorkloadPlaced(body) => body.node_id == node_id,
         EventBody::WorkloadWithdrawn(body) => body.node_id == node_id,
         EventBody::WorkloadReleased(body) => body.node_id == node_id,
@@ -159,6 +163,8 @@ fn concerns_edge(event: &Event, node_id: NodeId, network_id: NetworkId) -> bool 
         | EventBody::NodeEnrolled(_)
         | EventBody::NodeEndpointChanged(_)
         | EventBody::NodeCertificateIssued(_)
+        | EventBody::NodeCertificatesRevoked(_)
+        | EventBody::NodeReadmitted(_)
         | EventBody::NodeReleased(_)
         | EventBody::ApiTokenCreated(_)
         | EventBody::ApiTokenRevoked(_)

@@ -1,6 +1,6 @@
 //! Connections, migrations and wake-ups.
 
-use std::{str::FromStr, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use sqlx::{
     Connection, Executor, PgConnection as OwnerConnection,
@@ -12,6 +12,7 @@ use sextant_model::EventBody;
 
 use crate::{
     error::StoreError,
+    host::NamedHost,
     role::{self, PreparedRole},
     session::Pool,
 };
@@ -27,7 +28,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(12);
 /// The same for the queries that the whole replica waits for, and that never take long.
 pub(crate) const LOG_ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// How long the owner's connection may take.
-const OWNER_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const OWNER_LIMIT: Duration = Duration::from_secs(10);
 /// How long the owner's work may take: a migration may have to go over the whole log.
 const OWNER_WORK_LIMIT: Duration = Duration::from_hours(6);
 /// A silent wake-up connection is asked whether it lives so often.
@@ -53,12 +54,19 @@ pub struct ConnectOptions {
     pub max_connections: u32,
     /// How long a caller waits for a free connection.
     pub acquire_timeout: Duration,
+    /// Whether a host that is given by its name may be reached over IPv4.
+    pub allow_ipv4: bool,
 }
 
 impl ConnectOptions {
     /// Defaults for a replica.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), max_connections: 16, acquire_timeout: Duration::from_secs(3) }
+        Self {
+            url: url.into(),
+            max_connections: 16,
+            acquire_timeout: Duration::from_secs(3),
+            allow_ipv4: false,
+        }
     }
 }
 
@@ -71,6 +79,7 @@ pub struct Store {
     pub(crate) carver: Pool,
     /// For the one connection that listens.
     listening: PgConnectOptions,
+    host: Option<Arc<NamedHost>>,
     acquire_timeout: Duration,
 }
 
@@ -86,16 +95,17 @@ impl Store {
             ])
             .options(SERVER_KEEP_ALIVE);
         let acquire_timeout = options.acquire_timeout;
+        let host = if options.allow_ipv4 { None } else { NamedHost::of(&connect).map(Arc::new) };
         let pool = |most: u32| {
             let raw = PgPoolOptions::new()
                 .max_connections(most)
                 .acquire_timeout(acquire_timeout)
                 .test_before_acquire(false)
                 .connect_lazy_with(connect.clone());
-            Pool::new(raw, ANSWER_LIMIT)
+            Pool::new(raw, ANSWER_LIMIT, host.clone())
         };
         let (pool, carver) = (pool(options.max_connections), pool(2));
-        Ok(Self { pool, carver, listening: connect, acquire_timeout })
+        Ok(Self { pool, carver, listening: connect, host, acquire_timeout })
     }
 
     /// Brings the schema up to date and lets the login role `app_user`, and nobody else, do what the
@@ -172,13 +182,17 @@ impl Store {
 
     /// Listens for other replicas. Losing every wake-up must cost latency only.
     pub async fn wake_ups(&self) -> Result<WakeUp, StoreError> {
+        let options = match &self.host {
+            Some(host) => host.options().await?,
+            None => self.listening.clone(),
+        };
         // A pool of its own: a connection that hangs takes no place from anybody.
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(self.acquire_timeout)
             .max_lifetime(None)
             .idle_timeout(None)
-            .connect_lazy_with(self.listening.clone());
+            .connect_lazy_with(options);
         let mut listener = PgListener::connect_with(&pool).await?;
         let listening = timeout(LOG_ANSWER_LIMIT, listener.listen(CHANNEL)).await;
         listening.map_err(|_| sqlx::Error::PoolTimedOut)??;
@@ -219,16 +233,12 @@ impl WakeUp {
     /// the listener must be made anew.
     pub async fn next(&mut self) -> Result<(), StoreError> {
         loop {
-            match timeout(PROBE_INTERVAL, self.0.try_recv()).await {
-                Ok(received) => {
-                    received?;
-                    return Ok(());
-                }
-                Err(_) => {
-                    let probe = timeout(LOG_ANSWER_LIMIT, self.0.execute("SELECT 1")).await;
-                    probe.map_err(|_| sqlx::Error::PoolTimedOut)??;
-                }
+            if let Ok(received) = timeout(PROBE_INTERVAL, self.0.try_recv()).await {
+                received?;
+                return Ok(());
             }
+            let probe = timeout(LOG_ANSWER_LIMIT, self.0.execute("SELECT 1")).await;
+            probe.map_err(|_| sqlx::Error::PoolTimedOut)??;
         }
     }
 }

@@ -11,7 +11,9 @@
 pub mod claims;
 mod connect;
 mod error;
+mod host;
 pub mod idempotency;
+mod instances;
 pub mod ipam;
 pub mod log;
 pub mod placements;

@@ -5,8 +5,13 @@
 //! what migrations grant to the shared role `sextant_app` is moved to it.
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, Transaction};
+use tokio::time::timeout;
 
-use crate::{Store, connect::connect_owner, error::StoreError};
+use crate::{
+    Store,
+    connect::{OWNER_LIMIT, connect_owner},
+    error::StoreError,
+};
 
 /// What [`Store::migrate`] found and made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +37,7 @@ impl Store {
     /// What `login` could do to the platform's tables. `owner_url` must belong to their owner.
     pub async fn login_standing(owner_url: &str, login: &str) -> Result<LoginStanding, StoreError> {
         let mut owner = connect_owner(owner_url).await?;
-        let owns = sqlx::query_scalar!(
+        let asked = sqlx::query_scalar!(
             r#"SELECT r.rolsuper OR pg_has_role(r.oid, coalesce(
                    (SELECT c.relowner FROM pg_class c WHERE c.oid = to_regclass('public.events')),
                    (SELECT me.oid FROM pg_roles me WHERE me.rolname = current_user)), 'MEMBER')
@@ -40,9 +45,10 @@ impl Store {
                FROM pg_roles r WHERE r.rolname = $1"#,
             login
         )
-        .fetch_optional(&mut owner)
-        .await?;
-        owner.close().await?;
+        .fetch_optional(&mut owner);
+        let owns = timeout(OWNER_LIMIT, asked).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+        // Dropped, the connection is closed: there is nothing to wait for.
+        drop(owner);
         Ok(match owns {
             None => LoginStanding::Missing,
             Some(true) => LoginStanding::Owner,

@@ -10,6 +10,7 @@ use std::{
     future::{Future, ready},
     io,
     ops::{Deref, DerefMut},
+    sync::Arc,
     time::Duration,
 };
 
@@ -25,6 +26,8 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
+use crate::host::NamedHost;
+
 /// How long a connection that is given back may take to show that it is still good.
 const RETURN_LIMIT: Duration = Duration::from_secs(5);
 /// How long closing in good order may take.
@@ -38,12 +41,14 @@ type Row = Either<PgQueryResult, PgRow>;
 pub(crate) struct Pool {
     raw: PgPool,
     limit: Duration,
+    host: Option<Arc<NamedHost>>,
 }
 
 impl Pool {
-    /// `limit`: the longest silence of the database within a query.
-    pub(crate) fn new(raw: PgPool, limit: Duration) -> Self {
-        Self { raw, limit }
+    /// `limit`: the longest silence of the database within a query. `host`: whose addresses are
+    /// looked up, if any.
+    pub(crate) fn new(raw: PgPool, limit: Duration, host: Option<Arc<NamedHost>>) -> Self {
+        Self { raw, limit, host }
     }
 
     /// The same connections, with another limit.
@@ -53,9 +58,12 @@ impl Pool {
 
     /// A connection, within the pool's own time limit.
     pub(crate) async fn acquire(&self) -> Answer<Session> {
-        let raw = self.raw.acquire().await.inspect_err(|error| {
-            if matches!(error, sqlx::Error::PoolTimedOut) {
-                tracing::debug!("no connection to the database could be had in time");
+        if let Some(host) = &self.host {
+            host.prepare(&self.raw).await?;
+        }
+        let raw = self.raw.acquire().await.inspect_err(|_| {
+            if let Some(host) = &self.host {
+                host.failed();
             }
         })?;
         let (pool, limit) = (self.raw.clone(), self.limit);
@@ -130,12 +138,10 @@ impl Drop for PgConnection {
 async fn give_back(mut raw: PoolConnection<Postgres>, open: bool) {
     if open {
         // What a dropped query has left unread is read first.
-        match timeout(RETURN_LIMIT, (&mut *raw).execute("ROLLBACK")).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) | Err(_) => {
-                drop(raw.detach());
-                return;
-            }
+        let undone = timeout(RETURN_LIMIT, (&mut *raw).execute("ROLLBACK")).await;
+        if !matches!(undone, Ok(Ok(_))) {
+            drop(raw.detach());
+            return;
         }
     }
     // Pings before it returns. Dropped at the deadline, it closes the connection and frees its place.
@@ -155,13 +161,10 @@ async fn bounded<T>(
     lost: &mut bool,
     answer: impl Future<Output = Answer<T>>,
 ) -> Answer<T> {
-    match timeout(limit, answer).await {
-        Ok(answer) => answer,
-        Err(_) => {
-            *lost = true;
-            Err(no_answer(limit))
-        }
-    }
+    timeout(limit, answer).await.unwrap_or_else(|_| {
+        *lost = true;
+        Err(no_answer(limit))
+    })
 }
 
 impl<'c> Executor<'c> for &'c mut PgConnection {

@@ -1,9 +1,10 @@
 //! One transaction: what a command reads and writes happens together or not at all.
 
+use std::time::Duration;
+
 use sextant_model::{
     ActorId, AggregateKind, Event, EventBody, Timestamp, aggregate::Aggregate, event::UnknownEvent,
 };
-
 use uuid::Uuid;
 
 use crate::{
@@ -130,6 +131,27 @@ impl Unit {
             loaded.first_event_id.get_or_insert(event.event_id);
         }
         Ok(loaded)
+    }
+
+    /// How many events of one type an aggregate has within the last `span`, by the database's clock.
+    pub async fn events_within<A: Aggregate>(
+        &self,
+        id: Uuid,
+        event_type: &str,
+        span: Duration,
+    ) -> Result<u64, StoreError> {
+        let count = sqlx::query_scalar!(
+            r#"SELECT count(*) AS "count!" FROM events
+               WHERE aggregate_type = $1 AND aggregate_id = $2 AND event_type = $3
+                 AND occurred_at > now() - make_interval(secs => $4)"#,
+            A::KIND.as_str(),
+            id,
+            event_type,
+            span.as_secs_f64()
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(count.unsigned_abs())
     }
 
     /// Appends `events` after the version that was read, and folds them in.

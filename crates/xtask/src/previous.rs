@@ -39,14 +39,11 @@ pub fn build() -> anyhow::Result<()> {
     }
     let source = place.join("source");
     let checkout = Checkout::new(&root, &source, &commit)?;
-    // In the same target directory: what both versions depend on is compiled once. The workspace's
-    // own programs are put back by the build that follows.
+    // In the same target directory, and as the whole workspace is built: what both versions depend on
+    // is compiled once. The programs of this version are put back by the build that follows.
     let mut build = cargo()?;
-    build.current_dir(&source).env("CARGO_TARGET_DIR", target_directory()?).arg("build");
-    for name in PROGRAMS {
-        build.args(["--package", name]);
-    }
-    run(build.arg("--bins"))?;
+    build.current_dir(&source).env("CARGO_TARGET_DIR", target_directory()?);
+    run(build.args(["build", "--workspace", "--bins"]))?;
     keep(&target_directory()?.join("debug"), &programs, &commit)?;
     checkout.remove()
 }

@@ -40,6 +40,7 @@ const NEEDED: [(Proof, &str); 21] = [
     (Proof::Program("nginx"), "nginx"),
     (Proof::NginxStream, "libnginx-mod-stream"),
     (Proof::Program("openssl"), "openssl"),
+    (Proof::Program("faketime"), "faketime"),
     (Proof::Program("curl"), "curl"),
     (Proof::Certificates, "ca-certificates"),
 ];

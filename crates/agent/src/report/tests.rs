@@ -78,6 +78,7 @@ fn a_report_covers_every_other_member() {
     let none = PeerReport {
         node_id: node_id(3),
         handshake_age_s: None,
+        endpoint: None,
         rx_bytes: 0,
         tx_bytes: 0,
         rtt_us: None,
@@ -89,6 +90,7 @@ fn a_report_covers_every_other_member() {
     let two = PeerReport {
         node_id: node_id(2),
         handshake_age_s: Some(2),
+        endpoint: observation.interface.peers[&member(2).public_key].endpoint,
         rx_bytes: 5,
         tx_bytes: 6,
         rtt_us: Some(700),

@@ -3,6 +3,8 @@
 //! names a revision that a restart would forget.
 
 mod contact;
+mod duplicate;
+mod standing;
 
 use std::{
     sync::Arc,
@@ -11,13 +13,15 @@ use std::{
 
 use sextant_api::{
     Client,
+    client::NamedTime,
     follow::{Item, follow},
 };
-use sextant_daemon::clock::Clock;
+use sextant_daemon::clock::{Clock, Entropy};
 use sextant_model::{Cursor, health::Kind};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use super::{
     Exit, RunError,
@@ -47,10 +51,11 @@ const NEWS_PAUSE: Duration = Duration::from_millis(500);
 const FLUSH_PAUSE: Duration = Duration::from_secs(2);
 /// Before the stream is opened again after a refusal or a snapshot that cannot be believed.
 const RESUME_PAUSE: Duration = Duration::from_secs(30);
-const ENDPOINT_RETRY: Duration = Duration::from_secs(60);
 /// A loop that has not come round for so long hangs; it does so every ten seconds otherwise.
 const HANG_LIMIT: Duration = Duration::from_secs(60);
 const SHORTEST_BACKOFF: Duration = Duration::from_secs(1);
+/// Things that are left out because the rules forbid them, reported one by one.
+const FAULTS_REPORTED: usize = 8;
 /// Items that are taken in before the interface follows.
 const BURST: usize = 1024;
 
@@ -64,7 +69,7 @@ pub struct Parts {
     /// Who the node is.
     pub node: NodeIdentity,
     /// The TLS key, PEM.
-    pub client_key: String,
+    pub client_key: Zeroizing<String>,
     /// What it knows of its network.
     pub view: View,
     /// Its interface.
@@ -75,13 +80,15 @@ pub struct Parts {
     pub process: Uuid,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
 }
 
 /// Runs until `stop` is cancelled or the node has left.
 pub async fn run(parts: Parts, stop: CancellationToken) -> Result<Exit, RunError> {
     let (mut timers, mut pass, mut backoff) =
         (Timers::default(), Pass::default(), SHORTEST_BACKOFF);
-    let Parts { config, folder, node, client_key, view, mut reconciler, .. } = parts;
+    let Parts { config, folder, node, client_key, view, mut reconciler, entropy, .. } = parts;
     // The last good state first: it needs no control plane and no certificate.
     if let Some(state) = view.current() {
         pass = reconciler.pass(&state.membership, node.node_id).await;
@@ -90,7 +97,10 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<Exit, RunError
     }
     let certificate = folder.certificate()?;
     let validity = Validity::of(&certificate).ok();
-    let client = node_client(&config, &folder, certificate, &client_key)?;
+    let time = NamedTime::default();
+    let instance = entropy.id();
+    let client =
+        node_client(&config, &folder, certificate.clone(), &client_key, &time, instance)?;
     let saved = view.cursor();
     let applied = saved.filter(|_| pass.complete);
     let mut agent = Agent {
@@ -107,6 +117,10 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<Exit, RunError
         probe: parts.probe,
         process: parts.process,
         clock: parts.clock,
+        entropy,
+        time,
+        instance,
+        affairs: standing::Affairs::default(),
         validity,
         timers,
         pass,
@@ -117,6 +131,8 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<Exit, RunError
         heard: Heard::default(),
         endpoint_is_local: None,
         reports: 0,
+        endpoint_problem: None,
+        silenced: false,
         connected: true,
         ready: false,
         turn: 0,
@@ -125,6 +141,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<Exit, RunError
         let text = "round trips cannot be measured; the agent needs CAP_NET_RAW";
         agent.problems.set(Owner::Probe, Problem::new(Kind::ProbeBlind, text));
     }
+    agent.publish_identity(&certificate);
     agent.after_pass();
     agent.timers.set(Due::Report, NEWS_PAUSE);
     agent.timers.set(Due::Certificate, Duration::ZERO);
@@ -143,7 +160,7 @@ struct Agent {
     config: AgentConfig,
     folder: StateFolder,
     node: NodeIdentity,
-    client_key: String,
+    client_key: Zeroizing<String>,
     client: Client,
     stream: Option<Stream>,
     reporter: Reporter,
@@ -153,6 +170,12 @@ struct Agent {
     probe: Option<ProbeHandle>,
     process: Uuid,
     clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    /// The control plane's time, where the clock is wrong.
+    time: NamedTime,
+    /// Which process this is.
+    instance: Uuid,
+    affairs: standing::Affairs,
     validity: Option<Validity>,
     timers: Timers,
     /// The last pass over the interface.
@@ -169,6 +192,10 @@ struct Agent {
     endpoint_is_local: Option<bool>,
     /// How many reports there were.
     reports: i64,
+    /// What is wrong with the endpoint.
+    endpoint_problem: Option<Problem>,
+    /// Whether another machine runs as this node: then this one keeps quiet.
+    silenced: bool,
     /// Whether the stream is up, or has not been tried yet.
     connected: bool,
     ready: bool,
@@ -195,6 +222,7 @@ struct Burst {
     advanced: bool,
     marked: bool,
     left: Option<String>,
+    duplicate: Option<String>,
 }
 
 impl Agent {
@@ -210,8 +238,10 @@ impl Agent {
                     }
                 }
                 answer = self.background.next() => {
-                    if let Some(answer) = answer {
-                        self.take_answer(answer)?;
+                    if let Some(answer) = answer
+                        && let Some(reason) = self.take_answer(answer)?
+                    {
+                        return self.leave(&reason).await;
                     }
                 }
                 () = news(self.probe.as_ref()) => self.timers.hasten(Due::Report, NEWS_PAUSE),
@@ -236,7 +266,9 @@ impl Agent {
         if burst.left.is_some() {
             return burst.left;
         }
-        if burst.changed {
+        if let Some(reason) = burst.duplicate {
+            self.fall_silent(reason).await;
+        } else if burst.changed {
             self.converge().await;
         } else if burst.advanced {
             self.commit();
@@ -247,14 +279,24 @@ impl Agent {
     }
 
     fn take_item(&mut self, item: Item, burst: &mut Burst) {
+        if standing::is_untimely(&item) {
+            self.suspect_time();
+        }
         match self.view.take(item) {
             Taken::Changed => burst.changed = true,
             Taken::Advanced => burst.advanced = true,
             Taken::Marked => burst.marked = true,
+            Taken::LeftOut(reason) => {
+                tracing::warn!(%reason, "what the control plane says is against the rules");
+                burst.advanced = true;
+            }
             Taken::Left(reason) => burst.left = Some(reason),
+            Taken::Duplicate(reason) => burst.duplicate = Some(reason),
             Taken::Connected(url) => {
                 tracing::info!(%url, "following the control plane");
                 self.connected = true;
+                self.trust_time();
+                self.speak_again();
                 self.problems.clear(Owner::Stream);
                 self.report();
             }
@@ -293,12 +335,14 @@ impl Agent {
             Due::Report => {
                 self.measure().await;
                 self.check_disk();
+                self.watch_clock();
                 self.turn = self.turn.wrapping_add(1);
                 self.report();
                 self.timers.set(Due::Report, self.report_interval());
             }
             Due::Flush => self.commit(),
             Due::Certificate => self.check_certificate(),
+            Due::Standing => self.ask_standing(),
             Due::Endpoint => self.check_endpoint(),
             Due::Resume => {
                 if self.stream.is_none() {
@@ -310,6 +354,9 @@ impl Agent {
 
     /// Makes the interface follow, then saves and acknowledges.
     async fn converge(&mut self) {
+        if self.silenced {
+            return;
+        }
         // Without a state there is nothing to make true, and the interface is left alone.
         let Some(state) = self.view.current() else { return };
         let pass = self.reconciler.pass(&state.membership, self.node.node_id).await;
@@ -371,6 +418,9 @@ impl Agent {
 
     /// Reads the interface for the next report; repairs nothing.
     async fn measure(&mut self) {
+        if self.silenced {
+            return;
+        }
         self.pass.observation = self.reconciler.observe().await.ok().flatten();
         if let Some(found) = &self.pass.observation {
             self.heard.look(found, Instant::now());
@@ -403,6 +453,9 @@ impl Agent {
     }
 
     fn report(&mut self) {
+        if self.silenced {
+            return;
+        }
         let Some(state) = self.view.current() else { return };
         // Before anything is applied, the ack names the beginning of this life of the log.
         let nothing = Cursor { epoch: state.cursor.epoch, event_id: 0 };
@@ -411,6 +464,16 @@ impl Agent {
         let mut problems: Vec<Problem> = problems.cloned().collect();
         if let Some(skipped) = &state.membership.skipped {
             problems.push(Problem::new(Kind::EventsUnknown, skipped));
+        }
+        let faults = self.view.faults().take(FAULTS_REPORTED);
+        problems.extend(faults.map(|fault| Problem::new(Kind::StreamRefused, fault)));
+        problems.extend(self.endpoint_problem.clone());
+        for (kind, problem) in [
+            (Kind::NodeClock, &self.affairs.clock_problem),
+            (Kind::NodeCertificate, &self.affairs.certificate_problem),
+            (Kind::EdgeIdentity, &self.affairs.edge_problem),
+        ] {
+            problems.extend(problem.as_ref().map(|text| Problem::new(kind, text)));
         }
         self.reports += 1;
         self.reporter.report(report::build(&Material {

@@ -15,6 +15,8 @@ pub enum Due {
     Flush,
     /// Look whether the certificate must be renewed.
     Certificate,
+    /// Ask the control plane what the node is, and what time it is there.
+    Standing,
     /// Tell the control plane another endpoint.
     Endpoint,
     /// Open the stream again.

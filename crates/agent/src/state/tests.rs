@@ -132,7 +132,7 @@ fn keys_are_made_once_and_are_private() {
 fn damaged_keys_are_fatal_and_never_overwritten() {
     let (_root, folder) = folder();
     for name in ["wireguard.key", "client.key", "node.json"] {
-        std::fs::write(folder.file(name), "half a").expect("written");
+        private_file::write(&folder.file(name), b"half a").expect("written");
     }
     let errors = [
         folder.wireguard_key(&SystemEntropy).expect_err("damaged").to_string(),
@@ -185,6 +185,15 @@ fn an_enrolled_node_that_lost_a_key_gets_no_new_one() {
 }
 
 #[test]
+fn a_folder_that_others_may_enter_is_refused_with_the_remedy() {
+    let (_root, folder) = folder();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("mode");
+    let error = folder.lock().expect_err("open to others");
+    assert!(error.to_string().contains("chmod 0700"), "{error}");
+    assert_eq!(error.exit_code(), 2);
+}
+
+#[test]
 fn one_agent_per_folder() {
     let (_root, folder) = folder();
     let lock = folder.lock().expect("first");
@@ -220,6 +229,8 @@ fn private_files_that_others_may_read_are_named_with_their_mode() {
     let found = folder.exposed_files(Some(&token));
     let expected = [(folder.file("client.key"), 0o644), (token, 0o640)];
     assert_eq!(found, expected.map(|(path, mode)| ExposedFile { path, mode }));
+    let refused = folder.client_key().expect_err("exposed");
+    assert!(refused.to_string().contains("chmod 0600") && refused.exit_code() == 2, "{refused}");
     let text = found[0].to_string();
     assert!(text.contains("client.key") && text.contains("0644"), "{text}");
     assert!(text.contains("chmod 600"), "{text}");

@@ -156,6 +156,18 @@ impl Client {
         Ok(self.send(call.if_match(etag)).await?.value)
     }
 
+    /// `POST /v1/nodes/{id}/revoke-certificates`.
+    pub async fn revoke_node_certificates(&self, id: NodeId) -> Answer<Node> {
+        let path = format!("/v1/nodes/{id}/revoke-certificates");
+        Ok(self.send(Call::new(http::Method::POST, path).repeatable()).await?.value)
+    }
+
+    /// `POST /v1/nodes/{id}/readmit`.
+    pub async fn readmit_node(&self, id: NodeId) -> Answer<Node> {
+        let path = format!("/v1/nodes/{id}/readmit");
+        Ok(self.send(Call::new(http::Method::POST, path).repeatable()).await?.value)
+    }
+
     /// `GET /v1/events`: at most `limit` events after the cursor, from the beginning if absent.
     pub async fn events(&self, after: Option<Cursor>, limit: Option<u32>) -> Answer<EventPage> {
         let query = PageQuery { after: after.map(|cursor| cursor.to_string()), limit };

@@ -1,6 +1,9 @@
 //! Whom a client believes and how it shows who it is.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use rustls::{
     DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -11,7 +14,7 @@ use rustls::{
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
 };
-use sextant_model::secret::CaFingerprint;
+use sextant_model::{Timestamp, secret::CaFingerprint};
 
 use super::{Auth, Trust};
 
@@ -64,6 +67,14 @@ pub fn client_config(trust: &Trust, auth: &Auth) -> Result<rustls::ClientConfig,
             }
             builder.with_root_certificates(roots)
         }
+        Trust::CaAndNamedTime(pem, time) => {
+            let verifier = AnyClock { inner: of_ca(pem)?, time: Second::Named(time.clone()) };
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        }
+        Trust::CaAtAnyTime(pem) => {
+            let verifier = AnyClock { inner: of_ca(pem)?, time: Second::OfTheCertificate };
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        }
         Trust::Fingerprint(fingerprint) => {
             let verifier = PinnedCa { fingerprint: fingerprint.clone(), provider: provider() };
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
@@ -77,6 +88,125 @@ pub fn client_config(trust: &Trust, auth: &Auth) -> Result<rustls::ClientConfig,
             )
             .map_err(setup),
         Auth::Nobody | Auth::Token(_) => Ok(builder.with_no_client_auth()),
+    }
+}
+
+fn of_ca(pem: &str) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+    let setup = |error: &dyn std::fmt::Display| TlsError::Setup(error.to_string());
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem, "CA certificate")? {
+        roots.add(certificate).map_err(|error| setup(&error))?;
+    }
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(|error| setup(&error))
+}
+
+/// What time it is according to the control plane, where this machine's clock says otherwise. It goes
+/// on by itself; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct NamedTime(Arc<Mutex<Option<(Timestamp, Instant)>>>);
+
+impl NamedTime {
+    /// It is `at` now.
+    pub fn set(&self, at: Timestamp) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, Instant::now()));
+    }
+
+    /// The machine's clock is good enough.
+    pub fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The time there, if it was named.
+    pub fn now(&self) -> Option<Timestamp> {
+        let (at, since) = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Some(at.after(since.elapsed()))
+    }
+}
+
+/// Believes servers as usual, and once more at another time if the usual one is all that is wrong.
+#[derive(Debug)]
+struct AnyClock {
+    inner: Arc<WebPkiServerVerifier>,
+    time: Second,
+}
+
+/// The other time.
+#[derive(Debug)]
+enum Second {
+    /// What the control plane named, signed by its CA.
+    Named(NamedTime),
+    /// Some time within the life of the certificate.
+    OfTheCertificate,
+}
+
+/// Whether a certificate was refused for nothing but the time.
+pub fn is_for_time(error: &rustls::Error) -> bool {
+    use rustls::CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+    matches!(
+        error,
+        rustls::Error::InvalidCertificate(
+            Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. }
+        )
+    )
+}
+
+/// A moment at which the certificate (DER) is valid, if it is a certificate.
+pub fn within_life(certificate: &[u8]) -> Option<UnixTime> {
+    use x509_parser::{certificate::X509Certificate, prelude::FromDer};
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let end = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
+    Some(UnixTime::since_unix_epoch(Duration::from_secs(end)))
+}
+
+impl ServerCertVerifier for AnyClock {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verify = |now| {
+            let inner = &self.inner;
+            inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        };
+        let refused = match verify(now) {
+            Err(error) if is_for_time(&error) => error,
+            settled => return settled,
+        };
+        let second = match &self.time {
+            Second::Named(time) => time.now().and_then(|at| {
+                let seconds = u64::try_from(at.unix_seconds()).ok()?;
+                Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+            }),
+            Second::OfTheCertificate => within_life(end_entity),
+        };
+        second.map_or(Err(refused), verify)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
     }
 }
 

@@ -27,7 +27,7 @@ use url::{Host, Url};
 
 use crate::{
     Auth, Client, Frame, Problem,
-    client::{SLOWEST_ANSWER, ipv6_addresses, root_cause},
+    client::{INSTANCE, SLOWEST_ANSWER, ipv6_addresses, root_cause},
     frame::{HEARTBEAT_INTERVAL, StreamView},
 };
 
@@ -131,6 +131,11 @@ async fn upgrade(
         let malformed = || WsError::Io(io::Error::other("the API token is malformed"));
         let value = format!("Bearer {token}").parse().map_err(|_| malformed())?;
         request.headers_mut().insert(http::header::AUTHORIZATION, value);
+    }
+    if let Some(instance) = client.instance {
+        let malformed = |_| WsError::Io(io::Error::other("the instance is malformed"));
+        let value = instance.to_string().parse().map_err(malformed)?;
+        request.headers_mut().insert(INSTANCE, value);
     }
     let config = WebSocketConfig::default()
         .max_message_size(Some(MESSAGE_LIMIT))

@@ -91,6 +91,9 @@ fn node<'a>(
         clock_ahead_ms: *clock_skew_ms,
         lag: *lag,
         lag_age_s: status.lag_age_s,
+        duplicates: &status.duplicates,
+        is_revoked: node.certificates_revoked,
+        waits_for: &status.waits_for,
         report: status.report.as_ref().map(report),
     }
 }

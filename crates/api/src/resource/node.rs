@@ -45,6 +45,9 @@ pub struct Node {
     /// End of validity of its newest client certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate_not_after: Option<Timestamp>,
+    /// Whether an operator withdrew its client certificates.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub certificates_revoked: bool,
     /// Version for `If-Match`.
     pub version: i32,
     /// When it enrolled.

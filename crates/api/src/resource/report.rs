@@ -110,6 +110,10 @@ pub struct PeerReport {
     /// Seconds since the last WireGuard handshake; absent if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handshake_age_s: Option<u64>,
+    /// Where WireGuard sends to it now, if that is not where the control plane said: the peer has roamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub endpoint: Option<SocketAddr>,
     /// Bytes received from it.
     pub rx_bytes: u64,
     /// Bytes sent to it.
@@ -123,10 +127,6 @@ pub struct PeerReport {
     /// Seconds since anything came from it; absent if nothing ever did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard_age_s: Option<u64>,
-    /// Where WireGuard sends to it, if that is not its registered endpoint.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, examples("[2001:db8::1]:51820"))]
-    pub endpoint: Option<SocketAddr>,
     /// Bytes of the largest packet that was seen to pass to it and back, if that is less than the
     /// MTU of the interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,7 +1,7 @@
 //! How the platform is doing.
 
 use serde::{Deserialize, Serialize};
-use sextant_model::{Epoch, Timestamp, health::Finding};
+use sextant_model::{Epoch, NodeId, Timestamp, health::Finding};
 use utoipa::ToSchema;
 
 use super::{node::Node, report::NodeReport};
@@ -81,6 +81,13 @@ pub struct NodeStatus {
     /// What it last reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<NodeReport>,
+    /// Where the machines connect from that run as this node, the one that is served first; empty where
+    /// there is only one, as there should be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub duplicates: Vec<String>,
+    /// For a node that is leaving: those that have to acknowledge it before its addresses are released.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<NodeId>,
 }
 
 /// Answer of `GET /v1/health` and `GET /v1/ready`.

@@ -24,7 +24,7 @@ use crate::{
     exit::{Exit, Failure},
     health::{NodeHealth, active_peers, measured, verdict},
     lookup,
-    moment::skew,
+    moment::{Moments, skew},
     output::{Output, details, listed, or_dash, table, word},
     progress::Wait,
 };
@@ -71,6 +71,20 @@ pub enum NodeCommand {
         /// Longest time to wait; exits 1 after it
         #[arg(long, requires = "wait", value_name = "DURATION", value_parser = duration::parse)]
         timeout: Option<Duration>,
+    },
+    /// Refuse a node's client certificates at once; its peers keep it until it is removed
+    #[command(after_long_help = examples(&["sextant node revoke-certificates worker-1"]))]
+    RevokeCertificates {
+        /// Which one
+        #[arg(value_name = "NAME|ID", add = completed(Things::Nodes))]
+        node: String,
+    },
+    /// Accept a node's client certificates again
+    #[command(after_long_help = examples(&["sextant node readmit worker-1"]))]
+    Readmit {
+        /// Which one
+        #[arg(value_name = "NAME|ID", add = completed(Things::Nodes))]
+        node: String,
     },
     /// Say where peers reach a node's WireGuard on the underlay
     #[command(after_long_help = examples(&["sextant node set-endpoint worker-1 [2001:db8::1]:51820"]))]
@@ -126,10 +140,33 @@ pub async fn run(
             let node = client.node(id).await?.value;
             let networks = networks(&client, output).await?;
             output.one(&node, |node| described(node, &networks, output))?;
+            if node.phase == NodePhase::Withdrawn {
+                let status = client.status().await?;
+                let leaving = status.nodes.iter().find(|node| node.node.id == id);
+                if let Some(waits) = leaving.and_then(|node| removal::waits_for(node, &status)) {
+                    output.note(&format!("it waits for {waits}"));
+                }
+            }
         }
         NodeCommand::Remove { node, yes, wait, timeout } => {
             let wait = Wait::new(*wait, *timeout);
             return removal::remove(&client, node, *yes, wait, output).await;
+        }
+        NodeCommand::RevokeCertificates { node } => {
+            let id = lookup::node_id(&client, node).await?;
+            let node = client.revoke_node_certificates(id).await?;
+            let networks = networks(&client, output).await?;
+            output.one(&node, |node| described(node, &networks, output))?;
+            output.note(
+                "it stays in the mesh: `sextant node remove` takes it out, and it comes back with \
+                 a new token and an empty state folder; `sextant node readmit` trusts its key again",
+            );
+        }
+        NodeCommand::Readmit { node } => {
+            let id = lookup::node_id(&client, node).await?;
+            let node = client.readmit_node(id).await?;
+            let networks = networks(&client, output).await?;
+            output.one(&node, |node| described(node, &networks, output))?;
         }
         NodeCommand::SetEndpoint { node, endpoint } => {
             let id = lookup::node_id(&client, node).await?;
@@ -138,6 +175,7 @@ pub async fn run(
             let node = client.patch_node(id, &patch, &etag).await?.value;
             let networks = networks(&client, output).await?;
             output.one(&node, |node| described(node, &networks, output))?;
+            output.note("an endpoint in agent.toml there wins over this at the agent's next start");
         }
         NodeCommand::Status { node: None } => {
             let status = client.status().await?;
@@ -205,7 +243,7 @@ fn described(node: &Node, networks: &[Network], output: &Output) -> String {
         ("prefix", node.prefix.to_string()),
         ("endpoint", node.endpoint.to_string()),
         ("public key", node.public_key.to_string()),
-        ("certificate until", or_dash(node.certificate_not_after.map(|at| moments.full(at)))),
+        ("certificate until", certificate(node, moments)),
         ("enrolled at", moments.full(node.enrolled_at)),
         ("enrolled by event", node.enrolled_event_id.to_string()),
         ("version", node.version.to_string()),
@@ -217,6 +255,11 @@ fn about(node: &NodeStatus, status: &Status) -> Vec<Finding> {
     let mut findings = status.judged();
     findings.retain(|finding| finding.nodes.contains(&node.node.id));
     findings
+}
+
+fn certificate(node: &Node, moments: &Moments) -> String {
+    let until = or_dash(node.certificate_not_after.map(|at| moments.full(at)));
+    if node.certificates_revoked { format!("revoked (was until {until})") } else { until }
 }
 
 fn status_of(node: &NodeStatus, status: &Status) -> String {

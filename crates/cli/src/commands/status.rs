@@ -187,7 +187,7 @@ pub fn reached(health: &NodeHealth) -> String {
     format!("{}/{}", or_dash(health.reached), health.peers)
 }
 
-/// When its client certificate ends: `in 20h`.
+/// When its client certificate ends: `in 20d`.
 pub fn certificate(node: &NodeStatus, status: &Status) -> String {
     let Some(end) = node.node.certificate_not_after else { return "-".into() };
     match end.unix_seconds() - status.now.unix_seconds() {
@@ -224,9 +224,9 @@ mod tests {
             squeezed,
             [
                 "NAME PHASE ADDRESS CONTACT LAG PEERS WORST RTT CERTIFICATE PROBLEMS",
-                "n1 active fd00:0:0:1::1 3s ago 0 1/2 0.50ms in 20h pair-dead",
-                "n2 active fd00:0:0:2::1 3s ago 4 1/2 0.50ms in 20h node-behind, pair-dead",
-                "n3 active fd00:0:0:3::1 50s ago - -/2 - in 20h agent-silent",
+                "n1 active fd00:0:0:1::1 3s ago 0 1/2 0.50ms in 20d pair-dead",
+                "n2 active fd00:0:0:2::1 3s ago 4 1/2 0.50ms in 20d node-behind, pair-dead",
+                "n3 active fd00:0:0:3::1 50s ago - -/2 - in 20d agent-silent",
             ]
         );
     }

@@ -12,7 +12,10 @@ use sextant_api::{
 use sextant_model::{
     ActorId, EnrolmentTokenId, NodeId, PeerAddresses, Prefix, Refusal,
     address::NODE_PREFIX_LENGTH,
-    aggregate::{EnrolmentTokenState, NetworkState, NodeState},
+    aggregate::{
+        EnrolmentTokenState, NetworkState, NodeState,
+        node::{CERTIFICATES_PER_HOUR, check_rate},
+    },
     event::NodeEnrolled,
     ipam::Ipam,
     secret::EnrolmentToken,
@@ -20,7 +23,10 @@ use sextant_model::{
 use sextant_store::{Loaded, StoreError, Unit, claims::NameScope, projection::Projections};
 use subtle::ConstantTimeEq;
 
-use super::nodes::resource;
+use super::{
+    node::recently,
+    nodes::{check_free, resource},
+};
 use crate::{
     app::App,
     ca::{CheckedRequest, NodeCertificate},
@@ -104,6 +110,7 @@ async fn create(
     let created = invitation.state.created()?.clone();
     let network = unit.load::<NetworkState>(created.network_id.0).await?;
     network.state.check_endpoint(request.endpoint)?;
+    check_free(app, network.id, request.endpoint, id).await?;
     unit.append(&mut invitation, &[used], actor).await?;
     unit.claim_name(NameScope::NodesOf(created.network_id), &created.node_name, id.0).await?;
     unit.claim_key(&request.public_key, id.0).await?;
@@ -134,6 +141,8 @@ pub(super) async fn certify(
     csr: CheckedRequest,
 ) -> Result<NodeCertificate, ApiError> {
     let id = NodeId(node.id);
+    let issued = recently(unit, id, "node-certificate-issued").await?;
+    check_rate("the node was given a certificate", issued, CERTIFICATES_PER_HOUR)?;
     let certificate = app
         .ca
         .issue_node(csr, id, app.serial(), app.now())

@@ -94,7 +94,7 @@ pub async fn snapshot(
 pub(super) fn viewer(who: Principal, view: Option<StreamView>) -> Result<Viewer, ApiError> {
     match (who, view) {
         (_, None) => Ok(who.viewer()),
-        (Principal::Node { node_id, network_id, edge: true }, Some(StreamView::Routing)) => {
+        (Principal::Node { node_id, network_id, edge: true, .. }, Some(StreamView::Routing)) => {
             Ok(Viewer::Edge { node_id, network_id })
         }
         (Principal::Node { .. }, Some(StreamView::Routing)) => Err(ApiError::Forbidden(

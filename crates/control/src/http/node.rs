@@ -1,31 +1,42 @@
 //! `/v1/node`: what a node says of itself, over mutual TLS.
 
-use axum::{Json as Answered, extract::State, response::Response};
+use std::time::Duration;
+
+use axum::{Extension, Json as Answered, extract::State, response::Response};
 use sextant_api::{
     Problem,
     resource::{
         enrolment::{Certificate, CertificateRequest},
-        node::{Node, NodePatch},
+        node::{Node, NodePatch, NodePhase},
         report::{NodeReport, ReportTaken},
     },
 };
 use sextant_model::{
-    AggregateKind,
-    aggregate::{NetworkState, NodeState},
+    AggregateKind, NodeId,
+    aggregate::{
+        NetworkState, NodeState,
+        node::{ENDPOINT_CHANGES_PER_HOUR, check_rate},
+    },
     health::is_plain,
 };
-use sextant_store::{StoreError, projection::Projections};
+use sextant_store::{StoreError, Unit, projection::Projections};
 
-use super::{enrol::certify, nodes::resource};
+use super::{
+    enrol::certify,
+    nodes::{check_free, resource},
+};
 use crate::{
     app::App,
-    auth::NodePrincipal,
+    auth::{KnownNode, NodePrincipal, Peer},
     ca::CheckedRequest,
     command::{Answer, Command},
     error::ApiError,
     extract::Json,
     workloads::confirm,
 };
+
+/// Within so long what a node makes into events is counted.
+const HOUR: Duration = Duration::from_hours(1);
 
 /// Tells where peers should reach the node that asks.
 #[utoipa::path(patch, path = "/v1/node", tag = "node", request_body = NodePatch,
@@ -41,25 +52,57 @@ pub async fn patch(
     let mut loaded = command.unit.load::<NodeState>(node.node_id.0).await?;
     let network = command.unit.load::<NetworkState>(node.network_id.0).await?;
     network.state.check_endpoint(patch.endpoint)?;
+    check_free(&app, network.id, patch.endpoint, node.node_id).await?;
     let events: Vec<_> = loaded.state.move_to(patch.endpoint)?.into_iter().collect();
+    if !events.is_empty() {
+        let moves = recently(&command.unit, node.node_id, "node-endpoint-changed").await?;
+        check_rate("the endpoint changed", moves, ENDPOINT_CHANGES_PER_HOUR)?;
+    }
     command.unit.append(&mut loaded, &events, actor).await?;
     let answer = Answer::ok(&resource(&loaded, None)?)?.version(loaded.version);
     command.finish(answer).await
 }
 
-/// Makes a new client certificate for the node that asks.
+/// How many events of one type the node has within the last hour.
+pub(super) async fn recently(
+    unit: &Unit,
+    node: NodeId,
+    event_type: &str,
+) -> Result<u64, StoreError> {
+    unit.events_within::<NodeState>(node.0, event_type, HOUR).await
+}
+
+/// Makes a new client certificate for the node that asks, on the key that it enrolled with. Works with
+/// an expired certificate too: the handshake has proved that the node holds its key.
 #[utoipa::path(post, path = "/v1/node/certificate", tag = "node", request_body = CertificateRequest,
     responses((status = 200, body = Certificate), (status = "4XX", body = Problem),
         (status = 503, body = Problem)))]
 pub async fn renew_certificate(
     State(app): State<App>,
-    node: NodePrincipal,
+    node: KnownNode,
+    peer: Option<Extension<Peer>>,
     Json(request): Json<CertificateRequest>,
 ) -> Result<Answered<Certificate>, ApiError> {
+    if node.access.phase != NodePhase::Active {
+        return Err(ApiError::NodeLeft);
+    }
     let csr = CheckedRequest::parse(&request.certificate_request)
         .map_err(|error| ApiError::CertificateRequest(error.to_string()))?;
     let mut unit = app.store.begin();
     let mut loaded = unit.load::<NodeState>(node.node_id.0).await?;
+    let peer = peer.map(|Extension(Peer(address))| address.to_string()).unwrap_or_default();
+    let (node_id, ended) = (node.node_id, node.certificate.not_after);
+    if let Err(refusal) = loaded.state.check_client_key(&csr.key_fingerprint()) {
+        tracing::warn!(
+            %node_id, peer, %refusal,
+            "a certificate was asked for on a key that is not the node's: somebody may hold a copy of \
+             its identity"
+        );
+        return Err(refusal.into());
+    }
+    if ended < app.now() {
+        tracing::warn!(%node_id, peer, %ended, "a node renews a certificate that had expired");
+    }
     let certificate = certify(&app, &mut unit, &mut loaded, csr).await?;
     unit.commit().await?;
     app.tail.committed();

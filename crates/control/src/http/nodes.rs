@@ -1,5 +1,7 @@
 //! `/v1/nodes`: nodes as operators see them.
 
+use std::net::SocketAddr;
+
 use axum::{Json as Answered, extract::State, response::Response};
 use sextant_api::{
     Problem,
@@ -7,15 +9,16 @@ use sextant_api::{
     resource::node::{Node, NodePatch, NodePhase},
 };
 use sextant_model::{
-    AggregateKind, NodeId, Refusal, Timestamp,
+    AggregateKind, EventBody, NetworkId, NodeId, Refusal, Timestamp,
     aggregate::{NetworkState, NodeState, node::Phase},
 };
 use sextant_store::Loaded;
+use uuid::Uuid;
 
 use super::tagged;
 use crate::{
     app::App,
-    auth::{PlatformAdmin, PlatformReader},
+    auth::{PlatformAdmin, PlatformReader, Principal},
     command::{Answer, Command},
     error::ApiError,
     extract::{IfMatch, Json, ListQuery, Path, Query},
@@ -65,6 +68,7 @@ pub async fn patch(
     if_match.require(node.version)?;
     let network = command.unit.load::<NetworkState>(node.state.enrolled()?.network_id.0).await?;
     network.state.check_endpoint(patch.endpoint)?;
+    check_free(&app, network.id, patch.endpoint, id).await?;
     let events: Vec<_> = node.state.move_to(patch.endpoint)?.into_iter().collect();
     command.unit.append(&mut node, &events, who.actor()).await?;
     let answer = Answer::ok(&resource(&node, None)?)?.version(node.version);
@@ -93,8 +97,65 @@ pub async fn remove(
     withdraw_from(&mut command.unit, id, who.actor()).await?;
     let events: Vec<_> = node.state.withdraw()?.into_iter().collect();
     command.unit.append(&mut node, &events, who.actor()).await?;
+    // Its addresses and its key wait for the others; its name means nothing to them.
+    command.unit.release_names(id.0).await?;
     let answer = Answer::ok(&resource(&node, None)?)?.version(node.version);
     command.finish(answer).await
+}
+
+/// Makes the node's client certificates good for nothing, on every replica at once, and lets its key
+/// renew none. It stays a member: its peers keep it until it is removed.
+#[utoipa::path(post, path = "/v1/nodes/{node_id}/revoke-certificates", tag = "nodes",
+    params(("node_id" = NodeId, Path)),
+    responses((status = 200, body = Node), (status = 202, body = Node),
+        (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+pub async fn revoke_certificates(
+    State(app): State<App>,
+    PlatformAdmin(who): PlatformAdmin,
+    Path(id): Path<NodeId>,
+) -> Result<Response, ApiError> {
+    change(&app, who, id, NodeState::revoke_certificates).await
+}
+
+/// Takes that back: the node's key and its certificates are good again.
+#[utoipa::path(post, path = "/v1/nodes/{node_id}/readmit", tag = "nodes",
+    params(("node_id" = NodeId, Path)),
+    responses((status = 200, body = Node), (status = 202, body = Node),
+        (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+pub async fn readmit(
+    State(app): State<App>,
+    PlatformAdmin(who): PlatformAdmin,
+    Path(id): Path<NodeId>,
+) -> Result<Response, ApiError> {
+    change(&app, who, id, NodeState::readmit).await
+}
+
+async fn change(
+    app: &App,
+    who: Principal,
+    id: NodeId,
+    decide: impl Fn(&NodeState) -> Result<Option<EventBody>, Refusal>,
+) -> Result<Response, ApiError> {
+    let mut command = Command::begin_plain(app, who.actor());
+    let mut node = command.unit.load::<NodeState>(id.0).await?;
+    let events: Vec<_> = decide(&node.state)?.into_iter().collect();
+    command.unit.append(&mut node, &events, who.actor()).await?;
+    let answer = Answer::ok(&resource(&node, None)?)?.version(node.version);
+    command.finish(answer).await
+}
+
+/// Refuses an endpoint that peers are told of another node: both would answer there, and neither peer
+/// would know which one it reaches.
+pub(super) async fn check_free(
+    app: &App,
+    network: Uuid,
+    endpoint: SocketAddr,
+    node: NodeId,
+) -> Result<(), ApiError> {
+    match app.store.node_at(NetworkId(network), endpoint, node).await? {
+        Some(name) => Err(Refusal::EndpointTaken(endpoint.to_string(), name).into()),
+        None => Ok(()),
+    }
 }
 
 /// The node as the API shows it.
@@ -119,6 +180,7 @@ pub(super) fn resource(
         addresses: enrolled.addresses,
         prefix: enrolled.prefix,
         certificate_not_after: certificate_not_after.or(node.state.certificate_not_after()),
+        certificates_revoked: node.state.certificates_revoked(),
         version: node.version,
         enrolled_at: node.created_at.ok_or_else(missing)?,
         enrolled_event_id: node.first_event_id.ok_or_else(missing)?,

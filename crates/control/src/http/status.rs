@@ -58,7 +58,13 @@ pub async fn status(
             ..projection
         })
         .collect();
-    let node = |node| node_status(node, &reports, &recent, now);
+    let mut duplicates = app.store.duplicates().await?;
+    let mut leaving = app.store.leaving_nodes(app.silent).await?;
+    let node = |node: Node| {
+        let duplicates = duplicates.remove(&node.id).unwrap_or_default();
+        let waits_for = leaving.remove(&node.id).unwrap_or_default();
+        NodeStatus { duplicates, waits_for, ..node_status(node, &reports, &recent, now) }
+    };
     let mut status = Status {
         epoch,
         settled,
@@ -92,6 +98,8 @@ fn node_status(
         contact_age_s: row.map(|row| now.since(row.reported_at).as_secs()),
         clock_skew_ms: row.map(|row| row.clock_skew_ms),
         report: row.and_then(|row| row.report.clone()),
+        duplicates: Vec::new(),
+        waits_for: Vec::new(),
     }
 }
 

@@ -1,9 +1,12 @@
 //! `GET /v1/stream`: the stream over a WebSocket.
 
+mod presence;
+
 use std::time::Duration;
 
 use axum::{
     Extension,
+    body::Bytes,
     extract::{
         State,
         ws::{Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
@@ -17,10 +20,11 @@ use sextant_api::{
 use sextant_model::{EventBody, cursor::CursorGone};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 
+use self::presence::Presence;
 use super::events::{parse_cursor, take_snapshot, viewer};
 use crate::{
     app::App,
-    auth::{Principal, still_allowed},
+    auth::{InstanceId, Peer, Principal, still_allowed},
     error::ApiError,
     extract::Query,
     server::Place,
@@ -58,6 +62,8 @@ pub struct StreamQuery {
 pub async fn stream(
     State(app): State<App>,
     who: Principal,
+    InstanceId(instance): InstanceId,
+    peer: Option<Extension<Peer>>,
     Query(query): Query<StreamQuery>,
     place: Option<Extension<Place>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -67,6 +73,13 @@ pub async fn stream(
         detail: format!("this is a WebSocket: {error}; to poll, use GET /v1/events"),
     })?;
     let viewer = viewer(who, query.view)?;
+    let presence = match (who, instance, query.view) {
+        (Principal::Node { node_id, .. }, Some(instance), None) => {
+            let address = peer.map(|Extension(Peer(address))| address.ip().to_string());
+            Some(Presence::arrive(&app, node_id, instance, address.unwrap_or_default()).await?)
+        }
+        _ => None,
+    };
     // What can be refused is refused before the upgrade, while there is still a status code.
     let (first, cursor) = match parse_cursor(&app, query.after.as_deref()).await? {
         Some(cursor) => (None, cursor),
@@ -80,7 +93,7 @@ pub async fn stream(
     let upgrade = upgrade.max_message_size(INCOMING_LIMIT).max_frame_size(INCOMING_LIMIT);
     Ok(upgrade.on_upgrade(move |socket| {
         let follow = async move {
-            let mut follower = Follower { app, who, feed, socket };
+            let mut follower = Follower { app, who, feed, socket, presence };
             let end = follower.run(first).await;
             follower.say_goodbye(end).await;
             // The connection's place is taken until its stream ends.
@@ -104,6 +117,7 @@ struct Follower {
     who: Principal,
     feed: Feed,
     socket: WebSocket,
+    presence: Option<Presence>,
 }
 
 /// Why a stream ends.
@@ -170,6 +184,7 @@ impl Follower {
                 }
                 _ = heartbeat.tick() => self.beat().await?,
                 message = self.socket.recv() => match message {
+                    Some(Ok(Message::Pong(payload))) => self.take_answer(&payload).await,
                     // Pings are answered by the library; followers have nothing else to say.
                     Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::Left),
                     Some(Ok(_)) => {}
@@ -189,10 +204,34 @@ impl Follower {
             Ok(Err(error)) if error.ends_access() => return Err(End::Access(error)),
             _ => {}
         }
+        if let Some(presence) = &mut self.presence {
+            match presence.beat(&self.app).await {
+                Ok(None) => {}
+                Ok(Some(question)) => self.ask(question).await?,
+                Err(error) if error.ends_access() => return Err(End::Access(error)),
+                Err(error) => tracing::debug!(%error, "who else speaks as the node is not known"),
+            }
+        }
         let age = self.app.tail.progress().log_age(std::time::Instant::now());
         let log_age_ms = age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         let settled = self.app.tail.position().cursor();
         self.send(&Frame::Heartbeat { at: self.app.now(), settled, log_age_ms }).await
+    }
+
+    /// Asks the follower whether it is alive.
+    async fn ask(&mut self, question: Bytes) -> Result<(), End> {
+        let sent = self.socket.send(Message::Ping(question));
+        match tokio::time::timeout(SEND_LIMIT, sent).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(End::Left),
+        }
+    }
+
+    async fn take_answer(&mut self, payload: &[u8]) {
+        let Some(presence) = &mut self.presence else { return };
+        if let Err(error) = presence.answered(&self.app, payload).await {
+            tracing::debug!(%error, "that the node is alive could not be kept");
+        }
     }
 
     /// What a node that has left has not seen yet, up to its own withdrawal.

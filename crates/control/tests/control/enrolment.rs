@@ -6,7 +6,7 @@ use sextant_api::{
 use sextant_daemon::identity;
 use sextant_model::secret::{CaFingerprint, EnrolmentToken};
 
-use crate::{Machine, Platform, enrol, network, token_for};
+use crate::{Machine, Platform, network, token_for};
 
 fn code<T: std::fmt::Debug>(result: Result<T, ClientError>) -> String {
     result.expect_err("refused").code().to_owned()
@@ -127,8 +127,11 @@ async fn a_node_renews_its_certificate_and_loses_access_when_it_leaves() {
     let replica = platform.replica().await;
     let admin = platform.admin(&[&replica]);
     let mesh = network(&admin).await;
-    let (enrolment, node) = enrol(&platform, &replica, mesh.id, 1).await;
-    let key = identity::generate_key().expect("key");
+    let machine = Machine::new(1, token_for(&admin, mesh.id, "n1").await);
+    let nobody = platform.client(&[&replica], Auth::Nobody);
+    let enrolment = nobody.enrol(&machine.request).await.expect("enrolled");
+    let node = platform.client(&[&replica], machine.auth(&enrolment));
+    let key = machine.key;
     let certificate_request = identity::certificate_request(&key, "n1").expect("request");
     let request = CertificateRequest { certificate_request };
     let renewed = node.renew_certificate(&request).await.expect("renewed");

@@ -2,7 +2,9 @@
 
 mod authorization;
 mod bad_input;
+mod certificates;
 mod deploy;
+mod duplicates;
 mod enrolment;
 mod health;
 mod ingress;
@@ -25,7 +27,13 @@ use sextant_api::{
         network::{Network, NewNetwork},
     },
 };
-use sextant_control::{ca::Ca, config::Config, ingress::HostnameRules, init, run::Replica};
+use sextant_control::{
+    ca::Ca,
+    config::Config,
+    ingress::HostnameRules,
+    init,
+    run::{Replica, Settings},
+};
 use sextant_daemon::identity;
 use sextant_lab::postgres::{TestDatabase, test_database};
 use sextant_model::{DnsLabel, NetworkId, NodeRole, PublicKey};
@@ -96,10 +104,10 @@ impl Platform {
         let names = self.config.tls.names.clone();
         let rules = HostnameRules::from(&self.config.hostnames);
         let drain = Duration::from_secs(self.config.workloads.drain_seconds);
-        let listeners = vec![listener];
-        let replica =
-            Replica::start(store, self.ca(), names, rules, drain, listeners, stop.clone())
-                .expect("started");
+        let silent = Duration::from_hours(24 * 7);
+        let settings = Settings { names, hostnames: rules, drain, silent };
+        let replica = Replica::start(store, self.ca(), settings, vec![listener], stop.clone())
+            .expect("started");
         let url = format!("https://{}", replica.addresses[0]).parse().expect("url");
         Running { url, stop, replica }
     }
@@ -125,6 +133,15 @@ impl Platform {
         )
         .expect("TLS");
         reqwest::Client::builder().tls_backend_preconfigured(tls).build().expect("client")
+    }
+
+    /// How many processes speak as a node, by what they are.
+    pub async fn instances(&self) -> Vec<(String, i64)> {
+        let pool = sqlx::PgPool::connect(&self.database.url).await.expect("connected");
+        let query = "SELECT role, count(*) FROM node_instances GROUP BY role ORDER BY role";
+        let found = sqlx::query_as(query).fetch_all(&pool).await.expect("read");
+        pool.close().await;
+        found
     }
 
     pub fn path(&self) -> &std::path::Path {

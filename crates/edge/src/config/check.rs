@@ -19,6 +19,7 @@ use super::{
 const DEFAULT_ADMIN: &str = "/run/sextant-edge/admin.sock";
 const DEFAULT_IDENTITY: &str = "/var/lib/sextant-agent";
 const DEFAULT_STATE_DIR: &str = "/var/lib/sextant-edge";
+const DEFAULT_MAX_CONNECTIONS: u32 = 100_000;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -35,6 +36,7 @@ pub struct Written {
     timeouts: WrittenTimeouts,
     health: WrittenHealth,
     access_log: String,
+    access_log_max_mib: u64,
     log: LogConfig,
 }
 
@@ -50,7 +52,7 @@ struct WrittenControlPlane {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct WrittenLimits {
-    max_connections: u32,
+    max_connections: Option<u32>,
     max_prereads: u32,
     per_source_connections: u32,
     per_source_prereads: u32,
@@ -99,6 +101,7 @@ impl Default for Written {
             timeouts: WrittenTimeouts::default(),
             health: WrittenHealth::default(),
             access_log: "off".into(),
+            access_log_max_mib: 1024,
             log: LogConfig::default(),
         }
     }
@@ -118,7 +121,7 @@ impl Default for WrittenControlPlane {
 impl Default for WrittenLimits {
     fn default() -> Self {
         Self {
-            max_connections: 100_000,
+            max_connections: None,
             max_prereads: 10_000,
             per_source_connections: 10_000,
             per_source_prereads: 1000,
@@ -149,7 +152,7 @@ impl Default for WrittenHealth {
             fall: 3,
             eject_after: 3,
             eject_for: seconds(5),
-            eject_at_most: seconds(300),
+            eject_at_most: seconds(30),
         }
     }
 }
@@ -168,6 +171,9 @@ impl Written {
         let timeouts = timeouts(&self.timeouts, &mut mistakes);
         let health = health(&self.health, &mut mistakes);
         let access_log = access_log(&self.access_log, &mut mistakes);
+        if self.access_log_max_mib == 0 {
+            mistakes.push("access_log_max_mib is 0; use at least 1".into());
+        }
         match (admin, on_route_removed, access_log) {
             (Some(admin), Some(on_route_removed), Some(access_log)) if mistakes.is_empty() => {
                 Ok(EdgeConfig {
@@ -183,6 +189,7 @@ impl Written {
                     timeouts,
                     health,
                     access_log,
+                    access_log_max_bytes: self.access_log_max_mib.saturating_mul(1024 * 1024),
                     log: self.log,
                 })
             }
@@ -263,6 +270,9 @@ fn api_url(text: &str) -> Result<Url, String> {
         Some(Host::Ipv4(_)) => Err(format!(
             "control_plane.urls \"{text}\" is IPv4; the mesh runs on IPv6, give that address"
         )),
+        _ if url.path() != "/" || url.query().is_some() || url.fragment().is_some() => {
+            Err(format!("control_plane.urls \"{text}\" goes on after the port; end it there"))
+        }
         _ => Ok(url),
     }
 }
@@ -326,8 +336,9 @@ fn on_removed(text: &str, mistakes: &mut Mistakes) -> Option<OnRemoved> {
 }
 
 fn limits(written: &WrittenLimits, mistakes: &mut Mistakes) -> Limits {
+    let max_connections = written.max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS);
     for (key, value) in [
-        ("max_connections", written.max_connections),
+        ("max_connections", max_connections),
         ("max_prereads", written.max_prereads),
         ("per_source_connections", written.per_source_connections),
         ("per_source_prereads", written.per_source_prereads),
@@ -345,7 +356,8 @@ fn limits(written: &WrittenLimits, mistakes: &mut Mistakes) -> Limits {
         }
     }
     Limits {
-        max_connections: written.max_connections,
+        max_connections,
+        max_connections_given: written.max_connections.is_some(),
         max_prereads: written.max_prereads,
         per_source_connections: written.per_source_connections,
         per_source_prereads: written.per_source_prereads,

@@ -3,7 +3,7 @@ use super::*;
 fn load(text: &str) -> Result<EdgeConfig, String> {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("edge.toml");
-    std::fs::write(&path, text).expect("written");
+    std::fs::write(&path, format!("{text}\n")).expect("written");
     EdgeConfig::load(Some(&path), None, None).map_err(|error| error.to_string())
 }
 
@@ -37,7 +37,7 @@ fn every_mistake_is_named_at_once() {
     )
     .expect_err("invalid");
     for what in [
-        "admin \"sock\"",
+        "line 1: admin \"sock\"",
         "192.0.2.0/33",
         "on_route_removed \"drain\"",
         "access_log \"log\"",
@@ -45,14 +45,54 @@ fn every_mistake_is_named_at_once() {
         "is IPv4",
         "state_dir \"s\" is relative",
         "listen_addresses is empty",
-        "limits.max_prereads is 0",
+        "line 10: limits.max_prereads is 0",
         "limits.source_prefix_ipv6 is 129",
-        "timeouts.hello is zero",
+        "line 13: timeouts.hello is zero",
         "health.fall is 0",
         "health.eject_at_most is less",
     ] {
         assert!(error.contains(what), "{what} in {error}");
     }
+}
+
+#[test]
+fn keys_that_cannot_be_read_hide_no_other_mistake() {
+    let error = load(
+        "route = \"r.toml\"\nworkers = 0\n[limits]\nmax_connections = \"many\"\nmax_prereads = 0\n\
+         [timeouts]\nidle = 60\nhello = \"5\"",
+    )
+    .expect_err("invalid");
+    for what in [
+        "line 1: route: ",
+        "line 2: workers: ",
+        "line 4: limits.max_connections: ",
+        "line 5: limits.max_prereads is 0",
+        "line 7: timeouts.idle: ",
+        "line 8: timeouts.hello: ",
+    ] {
+        assert!(error.contains(what), "{what} in {error}");
+    }
+}
+
+#[test]
+fn a_file_that_was_cut_short_is_refused() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("edge.toml");
+    std::fs::write(&path, "routes = \"r.toml\"\n[limits]\nmax_connections = 10").expect("written");
+    let error = EdgeConfig::load(Some(&path), None, None).expect_err("cut").to_string();
+    assert!(error.contains("line 3: does not end with a newline"), "{error}");
+}
+
+#[test]
+fn a_relative_route_file_is_relative_to_the_file_that_names_it() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("edge.toml");
+    std::fs::write(&path, "routes = \"r.toml\"\n").expect("written");
+    let config = EdgeConfig::load(Some(&path), None, None).expect("valid");
+    assert_eq!(config.source, Source::File(folder.path().join("r.toml")));
+    let given = Some(Path::new("other.toml"));
+    let config = EdgeConfig::load(Some(&path), given, None).expect("valid");
+    assert_eq!(config.source, Source::File("other.toml".into()), "as on any command line");
 }
 
 #[test]

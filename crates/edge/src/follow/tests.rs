@@ -54,7 +54,7 @@ fn workloads_may_be_missing_in_another_log_and_not_in_the_same() {
         workload_id: WorkloadId(Uuid::from_u128(5)),
         environment_id: without.routes[0].environment_id,
         process_type: without.routes[0].backend_process_type.clone(),
-        address: std::net::Ipv6Addr::LOCALHOST,
+        address: "fd00:0:0:1::9".parse().expect("address"),
         health: WorkloadHealth::Healthy,
     });
     let mut view = View::new(None);

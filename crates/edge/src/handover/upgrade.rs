@@ -27,6 +27,9 @@ const VARIABLE: &str = "SEXTANT_HANDOVER";
 const READY: &[u8] = b"ready\n";
 /// How long the next process may take until it accepts connections.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a process may take to end that has closed its end of the pair: it still has to say why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS_PAUSE: Duration = Duration::from_millis(10);
 /// The first descriptor that is passed (`sd_listen_fds(3)`).
 const FIRST_FD: i32 = 3;
 
@@ -110,6 +113,7 @@ impl Upgrader {
                 Ok(Successor { pid, _pair: pair })
             }
             Ok(_) => {
+                wait_a_moment(&mut child).await.map_err(failed)?;
                 let status = end(&mut child).map_err(failed)?;
                 Err(UpgradeError::Ended { program: self.program.clone(), status })
             }
@@ -139,6 +143,15 @@ impl Upgrader {
         command.fd_mappings(mappings.collect()).map_err(io::Error::other)?;
         Ok((ours, command.spawn()?))
     }
+}
+
+/// Waits until a process has ended that is about to.
+async fn wait_a_moment(child: &mut Child) -> io::Result<()> {
+    let limit = tokio::time::Instant::now() + LAST_WORDS;
+    while child.try_wait()?.is_none() && tokio::time::Instant::now() < limit {
+        tokio::time::sleep(LAST_WORDS_PAUSE).await;
+    }
+    Ok(())
 }
 
 /// Ends a process that is of no use.

@@ -60,6 +60,12 @@ impl<'t, 'i> Fields<'t, 'i> {
         self.value(key).map_or(self.offset, |value| value.span().start)
     }
 
+    /// Where the items of a list are.
+    pub fn offsets_of(&self, key: &str) -> Vec<usize> {
+        let items = self.value(key).and_then(|value| value.get_ref().as_array());
+        items.into_iter().flatten().map(|item| item.span().start).collect()
+    }
+
     /// Notes a mistake in a field, at its line or that of the record.
     pub fn mistake(&mut self, key: &'static str, reason: impl Into<String>) {
         self.mistakes.push((self.place(key), Some(key), reason.into()));

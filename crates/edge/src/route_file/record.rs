@@ -27,7 +27,8 @@ pub const KEYS: [&str; 9] = [
 pub struct Record;
 
 impl Record {
-    /// The route, unless a mistake makes it impossible to say which; mistakes are in `fields`.
+    /// The route, unless a mistake makes it impossible to say where it is found; mistakes are in
+    /// `fields`.
     pub fn read(fields: &mut Fields<'_, '_>) -> Option<ServedRoute> {
         let name = fields.optional("name", name);
         let listen = fields.required("listen", listen);
@@ -45,12 +46,14 @@ impl Record {
         let health_source = fields.optional("health_source", health_source).unwrap_or_default();
         let max_connections = fields.optional("max_connections", field::count);
         let (listen, matching) = (listen?, matching?);
+        // Without backends it still has its place, which no other route may have.
+        let backends = backends.unwrap_or_default();
         Some(ServedRoute {
             key: key(name, listen, &matching),
             environment_id: None,
             listen,
             matching,
-            backends: backends?,
+            backends,
             proxy_protocol,
             health_source,
             max_connections,
@@ -180,6 +183,11 @@ fn backends(fields: &mut Fields<'_, '_>) -> Option<Vec<SocketAddr>> {
     Some(backends.into_iter().map(|(_, backend)| backend).collect())
 }
 
+/// Where each backend is written.
+pub fn places_of_backends(fields: &Fields<'_, '_>) -> Vec<usize> {
+    fields.offsets_of("backends")
+}
+
 fn backend(text: &str) -> Result<SocketAddr, String> {
     let address = socket_address(text)?;
     if address.ip().is_unspecified() || address.ip().is_multicast() {
@@ -197,7 +205,10 @@ pub fn prefixes(fields: &mut Fields<'_, '_>) -> Option<Vec<Prefix>> {
 fn socket_address(text: &str) -> Result<SocketAddr, String> {
     let short: String = text.chars().take(70).collect();
     let address: SocketAddr = text.parse().map_err(|_| match text.parse::<IpAddr>() {
-        Ok(IpAddr::V6(ip)) => format!("\"{short}\" has no port; write \"[{ip}]:443\""),
+        Ok(IpAddr::V6(ip)) => match without_brackets(text) {
+            Some(meant) => format!("\"{short}\" is an address without a port; write \"{meant}\" for that port, or \"[{ip}]:443\""),
+            None => format!("\"{short}\" has no port; write \"[{ip}]:443\""),
+        },
         Ok(IpAddr::V4(ip)) => format!("\"{short}\" has no port; write \"{ip}:443\""),
         Err(_) => format!(
             "\"{short}\" is no address and port like \"[fd00::1]:443\" or \"192.0.2.1:443\""
@@ -207,4 +218,12 @@ fn socket_address(text: &str) -> Result<SocketAddr, String> {
         return Err(format!("\"{short}\" has port 0; use 1 to 65535"));
     }
     Ok(address)
+}
+
+/// What somebody may have meant who wrote an IPv6 address and a port without brackets.
+fn without_brackets(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.rsplit_once(':')?;
+    // `2001:db8::1` has no port; what ends in one has an address before it.
+    let address = address.parse::<std::net::Ipv6Addr>().ok()?;
+    Some(SocketAddr::new(address.into(), port.parse().ok().filter(|port| *port > 0)?))
 }

@@ -68,6 +68,10 @@ fn every_bad_field_says_what_is_wrong_and_what_to_do() {
         ("backends = [\"[fd00::1]:0\"]", "port 0"),
         ("backends = [\"[fd00::1]\"]", "is no address and port"),
         ("backends = [\"fd00::1\"]", "has no port; write \"[fd00::1]:443\""),
+        (
+            "backends = [\"::1:443\"]",
+            "\"::1:443\" is an address without a port; write \"[::1]:443\" for that port",
+        ),
         ("backends = [\"[::]:1\"]", "is no address of a backend"),
         ("backends = [\"[::1]:1\", \"[::1]:1\"]", "is listed twice"),
         ("backends = \"[::1]:1\"", "is of type string; give a list of texts"),
@@ -82,6 +86,8 @@ fn every_bad_field_says_what_is_wrong_and_what_to_do() {
             "line 4: route 1 (\"*.*.example\"): hostname: hostname \"*.*.example\" is not a wildcard over one label",
         ),
         ("hostname = \"192.0.2.1\"", "is an IP address; give a DNS name"),
+        ("hostname = \"https://A.example/x\"", "is a URL; give the name alone, like \"a.example\""),
+        ("hostname = \"a.example:443\"", "has a port; give the name alone, \"a.example\""),
         ("hostname = 7", "is of type integer; give a text"),
         (
             "protocol_hint = \"tls_passthrough\"",
@@ -224,4 +230,67 @@ fn a_file_that_serves_nothing_says_so() {
             ["line 1: there is no [[routes]]; write \"routes = []\" to serve nothing"]
         );
     }
+}
+
+#[test]
+fn a_place_that_is_taken_twice_is_named_beside_other_mistakes() {
+    let route = "[[routes]]\nlisten = \"[::]:443\"\nhostname = \"a.example\"\n";
+    let found = mistakes(&format!("{route}backends = []\n{route}backends = [\"[::1]:1\"]\n"));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains("backends: is empty") && found[1].contains("is taken by route"));
+}
+
+#[test]
+fn names_with_underscores_and_hyphens_anywhere_may_have_routes() {
+    for name in ["my_app.example.com", "foo-.example.com", "*.-x.example"] {
+        let text = format!(
+            "[[routes]]\nlisten = \"[::]:443\"\nhostname = \"{name}\"\nbackends = [\"[::1]:1\"]\n"
+        );
+        let file = parse(&text).expect(name);
+        assert_eq!(file.routes[0].key.to_string(), format!("[::]:443/{name}"));
+    }
+}
+
+#[test]
+fn a_backend_that_is_a_listener_of_the_file_is_refused() {
+    let file = |listen: &str, backend: &str| {
+        format!("[[routes]]\nlisten = \"{listen}\"\nbackends = [\"[fd00::1]:1\",\n\"{backend}\"]\n")
+    };
+    for (listen, backend) in [
+        ("127.0.0.1:4443", "127.0.0.1:4443"),
+        ("[::]:4443", "127.0.0.1:4443"),
+        ("[::]:4443", "127.0.0.9:4443"),
+        ("[::]:4443", "[::1]:4443"),
+        ("0.0.0.0:4443", "127.0.0.1:4443"),
+        ("0.0.0.0:4443", "[::ffff:127.0.0.1]:4443"),
+        ("192.0.2.1:4443", "192.0.2.1:4443"),
+    ] {
+        let found = mistakes(&file(listen, backend)).join("; ");
+        assert!(found.starts_with("line 4: route 1: backends: "), "{found}");
+        assert!(found.contains("connections would come back for ever"), "{found}");
+    }
+    for (listen, backend) in [
+        ("[::]:4443", "127.0.0.1:4444"),
+        ("[::]:4443", "192.0.2.1:4443"),
+        ("0.0.0.0:4443", "[::1]:4443"),
+        ("127.0.0.1:4443", "127.0.0.2:4443"),
+    ] {
+        parse(&file(listen, backend)).expect("no loop");
+    }
+    // Not only the route's own listener: the next one may lead back.
+    let two = format!("{}{}", file("[::1]:1000", "[::1]:2000"), file("[::1]:2000", "[::1]:1000"));
+    assert_eq!(mistakes(&two).len(), 2);
+}
+
+#[test]
+fn a_file_that_does_not_end_with_a_newline_is_refused() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("routes.toml");
+    let cut = &GOOD[..GOOD.find("0\n\n[[routes]]\nlisten = \"[::]:80\"").expect("a place")];
+    assert!(cut.ends_with("max_connections = 1") && parse(cut).is_ok());
+    std::fs::write(&path, cut).expect("written");
+    let error = load(&path).expect_err("cut").to_string();
+    assert!(error.contains("line 13: does not end with a newline"), "{error}");
+    std::fs::write(&path, format!("{cut}\n")).expect("written");
+    load(&path).expect("whole");
 }

@@ -1,11 +1,12 @@
 //! The control loop: everything that happens to a running edge comes in here, one thing at a time.
 
+mod ending;
+
 use std::{
     hash::RandomState,
     io,
-    os::fd::{AsFd, OwnedFd},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -46,8 +47,14 @@ use crate::{
 
 /// The loop comes round at least so often.
 const TICK: Duration = Duration::from_secs(1);
+/// How long the end waits until connections are cut.
+const CUT_PATIENCE: Duration = Duration::from_millis(500);
 /// Records of the access log that may wait.
 const ACCESS_QUEUE: usize = 65_536;
+/// How long the start tries to open at least one listening socket: whoever had it may just be ending.
+const FIRST_LISTENER: Duration = Duration::from_secs(1);
+/// Longest text for the service manager, in characters.
+const STATUS_LENGTH: usize = 200;
 
 /// Why the loop ended.
 #[derive(Debug)]
@@ -67,7 +74,7 @@ pub struct Edge {
     problem: Option<String>,
     revision: u64,
     /// What the service manager was told last.
-    told_routes: usize,
+    told: String,
     store: Store,
     upgrader: Upgrader,
     upgrade: Option<JoinHandle<Result<Successor, UpgradeError>>>,
@@ -89,14 +96,29 @@ pub struct Edge {
 
 struct Signals {
     stop: CancellationToken,
+    /// Cancelled by the second signal to stop, after which the process ends by itself.
+    stop_at_once: CancellationToken,
+    /// Who has connections to cut then.
+    serving: Arc<OnceLock<Arc<Workers>>>,
     reload: Signal,
     upgrade: Signal,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
+        let (stop_at_once, serving) =
+            (CancellationToken::new(), Arc::<OnceLock<Arc<Workers>>>::default());
+        let (told, workers) = (stop_at_once.clone(), serving.clone());
         Ok(Self {
-            stop: shutdown::on_signal()?,
+            // Whoever is connected must not take what it has for everything.
+            stop: shutdown::on_signal_with(move || {
+                told.cancel();
+                if let Some(workers) = workers.get() {
+                    workers.cut_and_wait(CUT_PATIENCE);
+                }
+            })?,
+            stop_at_once,
+            serving,
             reload: signal(SignalKind::hangup())?,
             upgrade: signal(SignalKind::user_defined2())?,
         })
@@ -121,7 +143,7 @@ impl Edge {
         let signals = Signals::new().map_err(system("listen for signals"))?;
         let taking_over_from =
             Predecessor::from_environment().map_err(system("reach the process before"))?;
-        let descriptors = raise_descriptor_limit(config.limits.max_connections);
+        let descriptors = raise_descriptor_limit(&config.limits);
         let take_over = taking_over_from.is_some();
         let (feed, first) = Feed::open(&config.source, take_over).await?;
         let generation = Predecessor::generation();
@@ -132,11 +154,14 @@ impl Edge {
         let limits = Arc::new(Limits::new(settings::limits(&config.limits), hashers));
         let settings = settings::workers(&config, descriptors);
         let (sender, records) = access::queue(ACCESS_QUEUE);
-        let access_log = access_log::start(&config.access_log, records, Arc::new(SystemClock))?;
+        let clock = Arc::new(SystemClock);
+        let (file, most) = (&config.access_log, config.access_log_max_bytes);
+        let access_log = access_log::start(file, most, records, clock)?;
         let logged = access_log.is_some().then(|| sender.clone());
         let workers =
             Workers::start(config.workers.get(), settings.clone(), &published, &limits, logged);
         let workers = Arc::new(workers.map_err(system("start the workers"))?);
+        let _ = signals.serving.set(workers.clone());
         let admin = Admin::open(&config.admin, &mut inherited, take_over);
         let admin = admin.or_else(|error| dispensable(error, &config))?;
         let admin_socket = match admin.as_ref().and_then(Admin::socket) {
@@ -175,7 +200,7 @@ impl Edge {
             shared,
             problem: None,
             revision: 0,
-            told_routes: 0,
+            told: String::new(),
             store,
             upgrader,
             upgrade: None,
@@ -193,6 +218,7 @@ impl Edge {
             First::File(file) => edge.take_file(file),
             First::State(change) => edge.take_change(change),
         }
+        edge.open_one_listener().await?;
         edge.announce_in_time().await?;
         if !edge.announced {
             tracing::warn!(
@@ -200,6 +226,25 @@ impl Edge {
             );
         }
         Ok(edge)
+    }
+
+    /// Waits until one listening socket that the routes need is open. Without one there is nothing to
+    /// be ready for; with one, the others are tried again while it serves.
+    async fn open_one_listener(&mut self) -> Result<(), RunError> {
+        let limit = Instant::now() + FIRST_LISTENER;
+        while self.publisher.serves_nothing() {
+            let again_at = self.publisher.retry_at().filter(|again_at| *again_at < limit);
+            if again_at.is_none() {
+                let failed = self.publisher.failed_sockets();
+                let reasons =
+                    failed.map(|(socket, reason)| format!("cannot listen on {socket}: {reason}"));
+                return Err(RunError::NoListener(reasons.collect()));
+            }
+            sleep_until(again_at).await;
+            self.publisher.retry();
+        }
+        self.note_situation();
+        Ok(())
     }
 
     /// Says that it is ready, once. The process before this one stops serving then: it may not as
@@ -231,8 +276,9 @@ impl Edge {
         let (pulse, shared) = (self.pulse.clone(), self.shared.clone());
         let alive = move || is_alive(&pulse, &shared, Moment::now());
         tokio::spawn(readiness::feed_watchdog(alive, self.finished.clone()));
+        self.told = self.status_line();
+        readiness::ready(&self.told);
         let routes = self.shared.published.load().table.len();
-        readiness::ready(&format!("{routes} routes"));
         tracing::info!(version = sextant_daemon::VERSION, routes, "ready");
         Ok(())
     }
@@ -249,8 +295,9 @@ impl Edge {
                     }
                     readiness::reloading();
                     self.reload().await;
-                    let routes = self.shared.published.load().table.len();
-                    readiness::ready(&format!("{routes} routes"));
+                    // There is no word for a reload that failed: the status says it.
+                    self.told = self.status_line();
+                    readiness::ready(&self.told);
                 }
                 Happening::Fed(Fed::FileChanged) => self.reload().await,
                 Happening::Fed(Fed::News(news)) => self.take_news(news),
@@ -286,10 +333,15 @@ impl Edge {
 
     /// Takes in the route file as it is now. A file that is not good changes nothing.
     async fn reload(&mut self) {
-        let Feed::File { path, .. } = &self.feed else { return };
-        match feed::load(path).await {
+        let Feed::File { path, watched, .. } = &self.feed else { return };
+        match feed::load(path, watched).await {
             Ok(file) => {
                 self.take_file(file);
+            }
+            // It is heard when that is over.
+            Err(error @ RouteFileError::BeingWritten { .. }) => {
+                tracing::warn!(%error, "the routes stay as they were");
+                self.note_problem(Some(error.to_string()));
             }
             Err(error) => {
                 self.shared.rejected.fetch_add(1, Relaxed);
@@ -311,6 +363,9 @@ impl Edge {
 
     fn take_file(&mut self, file: RouteFile) {
         self.revision += 1;
+        for warning in &file.warnings {
+            tracing::warn!(file = self.feed.name(), "route file: {warning}");
+        }
         self.publisher.set_accept_proxy_from(file.accept_proxy_from);
         let change = Change::between(self.publisher.routes().keys(), file.routes);
         self.publisher.apply(change, self.revision);
@@ -372,88 +427,22 @@ impl Edge {
         self.shared.routes.store(Arc::new(self.publisher.routes().served().clone()));
     }
 
-    /// Tells the service manager how many routes there are, if that is news.
+    /// Tells the service manager how things are, if that is news.
     fn tell_status(&mut self) {
+        let status = self.status_line();
+        if self.told != status {
+            readiness::status(&status);
+            self.told = status;
+        }
+    }
+
+    /// How many routes there are, and what is wrong.
+    fn status_line(&self) -> String {
         let routes = self.shared.published.load().table.len();
-        if std::mem::replace(&mut self.told_routes, routes) != routes {
-            readiness::status(&format!("{routes} routes"));
-        }
-    }
-
-    fn begin_upgrade(&mut self) {
-        if self.upgrade.is_some() {
-            tracing::warn!("an upgrade is under way already");
-            return;
-        }
-        if !self.announced {
-            tracing::warn!("this process is not ready itself; upgrade again when it is");
-            return;
-        }
-        if self.predecessor.as_ref().is_some_and(|gone| !gone.is_finished()) {
-            tracing::warn!(
-                "the process before this one still drains; upgrade again when it has ended"
-            );
-            return;
-        }
-        // It may open a socket, which the next process needs too.
-        self.publisher.share(true);
-        let copies: io::Result<Vec<OwnedFd>> = self
-            .publisher
-            .descriptors()
-            .chain(self.admin_socket.as_ref().map(AsFd::as_fd))
-            .map(|fd| fd.try_clone_to_owned())
-            .collect();
-        match copies {
-            Ok(sockets) => {
-                tracing::info!("starting the next process");
-                let upgrader = self.upgrader.clone();
-                self.upgrade = Some(tokio::spawn(async move { upgrader.start(sockets).await }));
-            }
-            Err(error) => {
-                tracing::error!(%error, "no upgrade: the sockets cannot be shared");
-                self.publisher.share(false);
-            }
-        }
-    }
-
-    /// Lets connections end, within limits, and says goodbye.
-    pub async fn finish(self, end: End) {
-        let Self { config, publisher, feed, shared, store, signals, finished, answering, .. } =
-            self;
-        // Whoever comes next may write the state from now on.
-        drop(feed);
-        shared.draining.store(true, Relaxed);
-        let within = match &end {
-            End::HandedOver(successor) => {
-                tracing::info!(pid = successor.pid, "the next process has taken over");
-                readiness::hand_over(successor.pid);
-                answering.cancel();
-                config.drain_timeout
-            }
-            // Who comes now waits for the next process, which waits for the end of this one.
-            End::Stopped if store.is_there() => config.restart_drain_timeout,
-            End::Stopped => config.drain_timeout,
-        };
-        shared.workers.stop_accepting();
-        // Without a store this closes the sockets: nobody should wait in vain.
-        drop(publisher);
-        let connections = shared.workers.connections();
-        tracing::info!(connections, within_s = within.as_secs(), "draining");
-        let workers = shared.workers.clone();
-        let mut drain = tokio::task::spawn_blocking(move || workers.drain(within));
-        let drained = tokio::select! {
-            drained = &mut drain => drained,
-            // Told to stop while it drains for the next process: enough.
-            () = signals.stop.cancelled(), if matches!(end, End::HandedOver(_)) => {
-                shared.workers.cut();
-                drain.await
-            }
-        };
-        match drained {
-            Ok(drained) => tracing::info!(cut = drained.cut, "stopped"),
-            Err(error) => tracing::error!(%error, "the drain broke off"),
-        }
-        finished.cancel();
+        let Some(problem) = &self.problem else { return format!("{routes} routes") };
+        let problem = problem.split_whitespace().collect::<Vec<_>>().join(" ");
+        let status = format!("{routes} routes; {problem}");
+        status.chars().take(STATUS_LENGTH).collect()
     }
 }
 

@@ -1,6 +1,10 @@
 //! Where the routes come from: a file that may change, or the control plane.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::mpsc;
 
@@ -10,8 +14,12 @@ use crate::{
     publish::Change,
     route_file::{self, RouteFile, RouteFileError},
     run::{RunError, system},
-    watch,
+    watch::{self, WatchedFile},
 };
+
+/// How long the start waits for somebody who is writing the route file.
+const WRITER_PATIENCE: Duration = Duration::from_secs(10);
+const WRITER_PAUSE: Duration = Duration::from_millis(50);
 
 /// Where the routes come from.
 #[derive(Debug)]
@@ -22,6 +30,8 @@ pub enum Feed {
         path: PathBuf,
         /// When it has changed.
         changes: mpsc::Receiver<()>,
+        /// Whether somebody is writing it.
+        watched: Arc<WatchedFile>,
     },
     /// From the control plane.
     ControlPlane {
@@ -56,9 +66,10 @@ impl Feed {
         match source {
             Source::File(path) => {
                 // Watched first: what changes meanwhile is read again.
-                let changes = watch::watch(path.clone()).map_err(system("watch the route file"))?;
-                let file = load(path).await?;
-                Ok((Self::File { path: path.clone(), changes }, First::File(file)))
+                let watched = watch::watch(path.clone());
+                let (changes, watched) = watched.map_err(system("watch the route file"))?;
+                let file = load_when_written(path, &watched).await?;
+                Ok((Self::File { path: path.clone(), changes, watched }, First::File(file)))
             }
             Source::ControlPlane(settings) => Self::follow(settings, take_over),
         }
@@ -99,11 +110,36 @@ impl Feed {
 }
 
 /// Reads a route file without holding up anything else.
-pub async fn load(path: &Path) -> Result<RouteFile, RouteFileError> {
-    let owned = path.to_owned();
+pub async fn load(path: &Path, watched: &Arc<WatchedFile>) -> Result<RouteFile, RouteFileError> {
+    let (owned, watched) = (path.to_owned(), watched.clone());
     let unreadable = |error: tokio::task::JoinError| RouteFileError::Unreadable {
         path: path.to_owned(),
         reason: error.to_string(),
     };
-    tokio::task::spawn_blocking(move || route_file::load(&owned)).await.map_err(unreadable)?
+    let read = move || {
+        let being_written = || RouteFileError::BeingWritten { path: owned.clone() };
+        if watched.is_being_written() {
+            return Err(being_written());
+        }
+        let loaded = route_file::load(&owned);
+        // Somebody may have begun meanwhile.
+        if watched.is_being_written() { Err(being_written()) } else { loaded }
+    };
+    tokio::task::spawn_blocking(read).await.map_err(unreadable)?
+}
+
+/// The same, and waits for whoever is writing it.
+async fn load_when_written(
+    path: &Path,
+    watched: &Arc<WatchedFile>,
+) -> Result<RouteFile, RouteFileError> {
+    let limit = Instant::now() + WRITER_PATIENCE;
+    loop {
+        match load(path, watched).await {
+            Err(RouteFileError::BeingWritten { .. }) if Instant::now() < limit => {
+                tokio::time::sleep(WRITER_PAUSE).await;
+            }
+            loaded => return loaded,
+        }
+    }
 }

@@ -4,7 +4,10 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::handover::{Inherited, Store, Upgrader};
+use crate::{
+    config::Limits,
+    handover::{Inherited, Store, Upgrader},
+};
 
 /// What a process gets from the one that started it.
 #[derive(Debug)]
@@ -28,17 +31,21 @@ impl Startup {
     }
 }
 
-/// Lets the process have as many descriptors as it may, which is returned, and says so if that is
-/// too few for `connections`.
-pub fn raise_descriptor_limit(connections: u32) -> usize {
+/// With fewer descriptors than this an edge is of little use.
+const FEW: u64 = 4096;
+
+/// Lets the process have as many descriptors as it may, which is returned. Says so if that is too few
+/// for the connections that somebody has asked for, or for nearly anything.
+pub fn raise_descriptor_limit(limits: &Limits) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the limit of open files cannot be raised");
     }
     // Two sockets for each connection.
-    let wanted = u64::from(connections) * 2;
-    if let Some(most) = limit.maximum.filter(|most| *most < wanted) {
+    let wanted = u64::from(limits.max_connections) * 2;
+    let enough = if limits.max_connections_given { wanted } else { wanted.min(FEW) };
+    if let Some(most) = limit.maximum.filter(|most| *most < enough) {
         tracing::warn!(
             limit = most,
             wanted,

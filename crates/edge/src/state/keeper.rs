@@ -18,7 +18,7 @@ use sextant_model::{Cursor, routing::desired::RoutingSnapshot};
 use tokio::sync::watch;
 
 use super::{
-    FolderLock, StateError, StateFolder,
+    FolderLock, NO_LINK, StateError, StateFolder,
     format::{Entry, encode_line, encode_snapshot},
 };
 
@@ -218,7 +218,7 @@ impl Writer {
     fn journal(&mut self) -> io::Result<&mut File> {
         if self.journal.is_none() {
             let mut options = File::options();
-            options.create(true).append(true).mode(0o600);
+            options.create(true).append(true).mode(0o600).custom_flags(NO_LINK);
             let journal = options.open(self.folder.journal_file())?;
             self.journal = Some(journal);
         }

@@ -42,6 +42,7 @@ pub fn snapshot(routes: Vec<DesiredRoute>) -> RoutingSnapshot {
         deleted: BTreeSet::new(),
         withdrawn: BTreeSet::new(),
         skipped: None,
+        mesh: None,
     }
 }
 
@@ -216,4 +217,18 @@ fn a_state_that_cannot_be_written_is_not_acknowledged_and_tried_again() {
     std::fs::remove_dir_all(folder.snapshot_file()).expect("removed");
     keeper.replace(cursor(7), snapshot(Vec::new()));
     saves(&keeper, cursor(7));
+}
+
+#[test]
+fn nothing_is_written_through_a_symbolic_link() {
+    let folder = tempfile::tempdir().expect("folder");
+    let state = StateFolder::open(folder.path().join("state")).expect("folder");
+    let target = folder.path().join("target");
+    std::fs::write(&target, "precious").expect("written");
+    for name in ["lock", "routing.journal"] {
+        std::os::unix::fs::symlink(&target, state.path().join(name)).expect("linked");
+    }
+    assert!(matches!(state.lock(), Err(StateError::Io { .. })));
+    assert!(matches!(state.load(), Err(StateError::Io { .. })));
+    assert_eq!(std::fs::read_to_string(&target).expect("there"), "precious");
 }

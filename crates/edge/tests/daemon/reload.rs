@@ -1,13 +1,17 @@
 use std::{
-    io::ErrorKind,
+    fs::File,
+    io::{ErrorKind, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
 use sextant_edge::hello::builder::HelloBuilder;
 
-use crate::support::{Backend, Edge, Load, Port, Start, eventually, raw, talk, talk_on, tls};
+use crate::support::{
+    Backend, Edge, Load, Port, ServiceManager, Start, eventually, raw, talk, talk_on, tls,
+};
 
 #[test]
 fn a_changed_file_changes_new_connections_and_keeps_the_old_ones() {
@@ -222,4 +226,94 @@ fn somebody_listens_at_every_moment_while_a_listener_becomes_another_one() {
         }
         stop.store(true, Relaxed);
     });
+}
+
+#[test]
+fn a_file_that_is_half_written_changes_nothing_until_it_is_closed() {
+    let backend = Backend::start("backend");
+    let (one, two) = (Port::reserve(), Port::reserve());
+    let halves = [raw(&one, &backend), raw(&two, &backend)];
+    let edge = Start::with_routes(&halves.concat()).config("on_route_removed = \"cut\"").start();
+    let mut connection = TcpStream::connect(two.address).expect("connected");
+    talk_on(&mut connection, b"ping", 7).expect("served");
+
+    let mut file = File::create(edge.folder().join("routes.toml")).expect("truncated");
+    file.write_all(halves[0].as_bytes()).expect("half");
+    // Longer than it takes until a file that stands still is read.
+    let deadline = Instant::now() + Duration::from_secs(6);
+    while Instant::now() < deadline {
+        talk_on(&mut connection, b"ping", 0).expect("the connection goes on");
+        assert_eq!(talk(two.address, b"ping", 7).expect("served"), "backend");
+    }
+    // Not even for whoever asks for it.
+    edge.signal(Signal::HUP);
+    edge.becomes("a reason", |status| {
+        status["problem"].as_str().is_some_and(|problem| problem.contains("is being written"))
+    });
+    assert_eq!(edge.status()["routes"], 2);
+    file.write_all(halves[1].as_bytes()).expect("the rest");
+    drop(file);
+    edge.becomes("the whole", |status| status["problem"].is_null() && status["revision"] == 2);
+    talk_on(&mut connection, b"ping", 0).expect("the connection goes on");
+}
+
+#[test]
+fn a_file_whose_end_is_missing_changes_nothing() {
+    let (backend, port) = (Backend::start("backend"), Port::reserve());
+    let routes = format!("{}max_connections = 100\n", raw(&port, &backend));
+    let edge = Edge::with_routes(&routes);
+    edge.set_routes(routes.trim_end_matches("0\n"));
+    edge.becomes("a refusal", |status| status["rejected"] == 1);
+    let problem = edge.status()["problem"].to_string();
+    assert!(problem.contains("line 4: does not end with a newline"), "{problem}");
+    assert_eq!(edge.json("/routes")[0]["max_connections"], 100);
+}
+
+#[test]
+fn a_reload_of_a_bad_file_is_told_to_the_service_manager() {
+    let (backend, port) = (Backend::start("backend"), Port::reserve());
+    let manager = ServiceManager::start();
+    let mut start = Start::with_routes(&raw(&port, &backend));
+    manager.prepare(&mut start.command);
+    let edge = start.start();
+    edge.set_routes("[[routes]]\nlisten = \"[::1]:0\"\n");
+    edge.becomes("a refusal", |status| status["rejected"] == 1);
+    manager.forget();
+    edge.signal(Signal::HUP);
+    manager.hears("READY=1");
+    let status = manager.last("STATUS=").expect("a status");
+    assert!(status.starts_with("1 routes; route file"), "{status}");
+    assert!(status.contains("line 2: route 1: listen"), "{status}");
+    edge.set_routes(&raw(&port, &backend));
+    eventually("it is well again", || manager.last("STATUS=").as_deref() == Some("1 routes"));
+}
+
+#[test]
+fn connections_of_a_backend_that_left_its_route_are_cut_where_that_is_the_policy() {
+    let (old, new, port) = (Backend::start("old"), Backend::start("new"), Port::reserve());
+    let edge = Start::with_routes(&raw(&port, &old)).config("on_route_removed = \"cut\"").start();
+    let mut connection = TcpStream::connect(port.address).expect("connected");
+    talk_on(&mut connection, b"ping", 3).expect("served");
+    edge.set_routes(&raw(&port, &new));
+    edge.becomes("cut", |status| status["connections"] == 0);
+    let name = "sextant_edge_connections_ended_total{outcome=\"backend_removed\",reason=\"\"}";
+    assert!((edge.metric(name) - 1.0).abs() < f64::EPSILON);
+    assert_eq!(talk(port.address, b"ping", 3).expect("served"), "new");
+}
+
+#[test]
+fn a_route_to_the_edge_itself_is_refused_and_the_others_stay() {
+    let (backend, port) = (Backend::start("backend"), Port::reserve_both());
+    let edge = Edge::with_routes(&raw(port.everywhere(), &backend));
+    for itself in ["[::1]", "127.0.0.1", "[::ffff:127.0.0.1]"] {
+        let rejected = edge.status()["rejected"].as_u64().expect("number");
+        let number = port.address.port();
+        edge.set_routes(&format!(
+            "[[routes]]\nlisten = \"[::]:{number}\"\nbackends = [\"{itself}:{number}\"]\n"
+        ));
+        edge.becomes("a refusal", |status| status["rejected"].as_u64() > Some(rejected));
+        let problem = edge.status()["problem"].to_string();
+        assert!(problem.contains("connections would come back for ever"), "{problem}");
+    }
+    assert_eq!(talk(port.address, b"ping", 7).expect("served"), "backend");
 }

@@ -1,4 +1,8 @@
-use std::{net::TcpStream, time::Duration};
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    time::Duration,
+};
 
 use rustix::process::Signal;
 use sextant_edge::{listen::Socket, worker::Settings};
@@ -105,4 +109,61 @@ fn nothing_is_opened_beside_the_socket_of_a_socket_unit() {
     for _ in 0..20 {
         assert_eq!(talk(port.address, b"ping", 7).expect("served"), "backend");
     }
+}
+
+#[test]
+fn a_second_signal_cuts_downloads_visibly() {
+    let listener = TcpListener::bind("[::1]:0").expect("bound");
+    let address = listener.local_addr().expect("address");
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("accepted");
+        let chunk = vec![1; 65_536];
+        while stream.write_all(&chunk).is_ok() {}
+    });
+    let port = Port::reserve();
+    let routes = format!("[[routes]]\nlisten = \"{port}\"\nbackends = [\"{address}\"]\n");
+    let mut edge = Edge::with_routes(&routes);
+    let mut client = TcpStream::connect(port.address).expect("connected");
+    client.read_exact(&mut [0; 1000]).expect("it begins");
+    edge.signal(Signal::TERM);
+    eventually("nobody listens", || TcpStream::connect(port.address).is_err());
+    edge.signal(Signal::TERM);
+    assert_eq!(edge.ended().code(), Some(143));
+    let mut buffer = vec![0; 65_536];
+    let end = loop {
+        match client.read(&mut buffer) {
+            Ok(1..) => {}
+            end => break end,
+        }
+    };
+    let error =
+        end.expect_err("a download that was broken off does not end as if it were complete");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn an_edge_that_can_serve_nothing_is_not_ready() {
+    let backend = Backend::start("backend");
+    let taken = TcpListener::bind("[::1]:0").expect("bound");
+    let address = taken.local_addr().expect("address");
+    let manager = ServiceManager::start();
+    let mut start = Start::with_routes(&raw(address, &backend));
+    manager.prepare(&mut start.command);
+    let (status, _, errors) = start.output();
+    assert_eq!(status.code(), Some(1), "{errors}");
+    let reason =
+        format!("nothing can be served: cannot listen on {address}: Address already in use");
+    assert!(errors.contains(&reason), "{errors}");
+    assert_eq!(manager.count("READY=1"), 0);
+}
+
+#[test]
+fn a_start_waits_a_moment_for_whoever_is_just_leaving_its_port() {
+    let backend = Backend::start("backend");
+    let taken = TcpListener::bind("[::1]:0").expect("bound");
+    let address = taken.local_addr().expect("address");
+    let edge = Start::with_routes(&raw(address, &backend)).spawn();
+    drop(taken);
+    eventually("it serves", || talk(address, b"ping", 7).is_ok());
+    drop(edge);
 }

@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use rustix::process::Signal;
 use sextant_edge::{
     listen::Socket,
@@ -16,7 +18,7 @@ use uuid::Uuid;
 
 use sextant_edge::hello::builder::HelloBuilder;
 
-use crate::support::{Backend, NextProgram, Port, Start, eventually, pass, talk};
+use crate::support::{Backend, Edge, NextProgram, Port, Start, eventually, pass, talk};
 
 fn snapshot(port: &Port, backend: &Backend) -> RoutingSnapshot {
     let environment_id = EnvironmentId(Uuid::from_u128(1));
@@ -46,6 +48,7 @@ fn snapshot(port: &Port, backend: &Backend) -> RoutingSnapshot {
         deleted: std::collections::BTreeSet::new(),
         withdrawn: std::collections::BTreeSet::new(),
         skipped: None,
+        mesh: None,
     }
 }
 
@@ -65,12 +68,28 @@ fn saved(port: &Port, backend: &Backend, listen_address: &str) -> Start {
     start
 }
 
+/// Whether a connection for the route's name is told apart. The only backend is on this machine itself,
+/// which no workload's address may be: it is never used. Labs show the routes with real workloads.
+fn is_routed(edge: &Edge, port: &Port) -> bool {
+    let without_backend =
+        || edge.metric("sextant_edge_connections_ended_total{outcome=\"no_backend\",reason=\"\"}");
+    let before = without_backend();
+    let hello = HelloBuilder::for_name("a.example").build();
+    if talk(port.address, &hello, 7).is_ok_and(|answer| answer == "backend") {
+        return false;
+    }
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while without_backend() == before && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    without_backend() > before
+}
+
 #[test]
 fn the_last_good_routes_are_served_without_a_control_plane() {
     let (backend, port) = (Backend::start("backend"), Port::reserve());
     let edge = saved(&port, &backend, "::1").start();
-    let hello = HelloBuilder::for_name("a.example").build();
-    assert_eq!(talk(port.address, &hello, 7).expect("served"), "backend");
+    assert!(is_routed(&edge, &port));
     let status = edge.status();
     assert_eq!((&status["routes"], &status["revision"]), (&1.into(), &42.into()));
     eventually("the problem is named", || {
@@ -91,14 +110,13 @@ fn who_knows_no_routes_does_not_take_over() {
     eventually("the next process waits", || {
         edge.messages().contains("no routes are known; the process before this one serves")
     });
-    let hello = HelloBuilder::for_name("a.example").build();
     for _ in 0..20 {
-        assert_eq!(talk(port.address, &hello, 7).expect("served"), "backend");
+        assert!(is_routed(&edge, &port));
         assert_eq!(edge.status()["generation"], 0);
     }
     drop(next);
     eventually("the failure", || edge.messages().contains("ended before it was ready"));
-    assert_eq!(talk(port.address, &hello, 7).expect("served"), "backend");
+    assert!(is_routed(&edge, &port));
 }
 
 #[test]
@@ -108,13 +126,12 @@ fn a_socket_unit_for_the_wrong_families_is_named_as_the_cause() {
     let passed = socket.open(&Settings::default()).expect("opened");
     let mut start = saved(&port, &backend, "::");
     pass(&passed, &mut start.command);
-    let edge = start.start();
-    eventually("the cause", || {
-        let status = edge.status();
-        let error = status["listeners"][0]["error"].as_str().unwrap_or_default();
-        error.contains("set BindIPv6Only=ipv6-only")
-    });
+    let how = start.again();
+    let (status, _, errors) = start.output();
+    assert_eq!(status.code(), Some(1), "{errors}");
+    assert!(errors.contains("nothing can be served: cannot listen on [::]"), "{errors}");
+    assert!(errors.contains("set BindIPv6Only=ipv6-only there"), "{errors}");
     drop(passed);
-    let hello = HelloBuilder::for_name("a.example").build();
-    eventually("the routes are served", || talk(port.address, &hello, 7).is_ok());
+    let edge = how.start();
+    eventually("the routes are served", || is_routed(&edge, &port));
 }

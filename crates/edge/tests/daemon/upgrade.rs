@@ -42,6 +42,10 @@ fn an_upgrade_that_fails_leaves_everything_as_it_was() {
     edge.becomes("a refusal", |status| status["rejected"] == 1);
     edge.signal(Signal::USR2);
     eventually("the failure", || edge.messages().contains("ended before it was ready"));
+    let messages = edge.messages();
+    // It says itself why it ended.
+    assert!(messages.contains("sextant-edge: route file"), "{messages}");
+    assert!(messages.contains("(exit status: 2)"), "{messages}");
     assert_eq!(edge.status()["generation"], 0);
     let served = load.served();
     eventually("clients are served", || load.served() > served + 100);

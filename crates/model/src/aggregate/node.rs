@@ -11,8 +11,8 @@ use std::net::{IpAddr, SocketAddr};
 use crate::{
     aggregate::{Aggregate, Refusal},
     event::{
-        AggregateKind, EventBody, NodeCertificateIssued, NodeEndpointChanged, NodeEnrolled,
-        NodeReleased, NodeWithdrawn,
+        AggregateKind, EventBody, NodeCertificateIssued, NodeCertificatesRevoked,
+        NodeEndpointChanged, NodeEnrolled, NodeReadmitted, NodeReleased, NodeWithdrawn,
     },
     timestamp::Timestamp,
 };
@@ -37,6 +37,18 @@ pub struct NodeState {
     enrolled: Option<NodeEnrolled>,
     phase: Phase,
     certificate_not_after: Option<Timestamp>,
+    certificates_revoked: bool,
+}
+
+/// Certificates that a node is given within an hour, at most: it needs one in ten days, and each is an
+/// event for ever.
+pub const CERTIFICATES_PER_HOUR: u64 = 6;
+/// Other endpoints that a node may tell within an hour, at most: each is told to every other node.
+pub const ENDPOINT_CHANGES_PER_HOUR: u64 = 12;
+
+/// Refuses what a node has done `recent` times within the last hour already.
+pub fn check_rate(what: &'static str, recent: u64, limit: u64) -> Result<(), Refusal> {
+    if recent < limit { Ok(()) } else { Err(Refusal::TooOften { what, limit }) }
 }
 
 impl NodeState {
@@ -67,6 +79,11 @@ impl NodeState {
         self.certificate_not_after
     }
 
+    /// Whether an operator withdrew its certificates.
+    pub fn certificates_revoked(&self) -> bool {
+        self.certificates_revoked
+    }
+
     /// How far it has come.
     pub fn phase(&self) -> Phase {
         self.phase
@@ -79,11 +96,36 @@ impl NodeState {
         not_after: Timestamp,
     ) -> Result<EventBody, Refusal> {
         let network_id = self.active()?.network_id;
+        if self.certificates_revoked {
+            return Err(Refusal::CertificatesRevoked);
+        }
         Ok(EventBody::NodeCertificateIssued(NodeCertificateIssued {
             network_id,
             serial,
             not_after,
         }))
+    }
+
+    /// Refuses a certificate on any key but the one the node enrolled with: who holds another one is
+    /// somebody else.
+    pub fn check_client_key(&self, fingerprint: &str) -> Result<(), Refusal> {
+        let enrolled = self.active()?;
+        let same = enrolled.client_key_fingerprint == fingerprint;
+        if same { Ok(()) } else { Err(Refusal::ForeignKey(enrolled.name.clone())) }
+    }
+
+    /// Makes its certificates good for nothing; nothing to do if they are.
+    pub fn revoke_certificates(&self) -> Result<Option<EventBody>, Refusal> {
+        let network_id = self.active()?.network_id;
+        let event = EventBody::NodeCertificatesRevoked(NodeCertificatesRevoked { network_id });
+        Ok((!self.certificates_revoked).then_some(event))
+    }
+
+    /// Makes them good again; nothing to do if they are.
+    pub fn readmit(&self) -> Result<Option<EventBody>, Refusal> {
+        let network_id = self.active()?.network_id;
+        let event = EventBody::NodeReadmitted(NodeReadmitted { network_id });
+        Ok(self.certificates_revoked.then_some(event))
     }
 
     /// Tells its peers another underlay address; nothing to do if they use it already.
@@ -113,16 +155,18 @@ impl NodeState {
     }
 }
 
-/// Peers reach a node at a unicast IPv6 address of the underlay.
+/// Peers reach a node at a unicast IPv6 address of the underlay: global or unique local, and not one
+/// that stands for an IPv4 address. Documentation addresses (RFC 3849) are for labs.
 pub fn check_endpoint(endpoint: SocketAddr) -> Result<(), Refusal> {
     let reachable = match endpoint.ip() {
         IpAddr::V4(_) => false,
         IpAddr::V6(address) => {
-            !(address.is_unspecified()
-                || address.is_loopback()
-                || address.is_multicast()
-                || address.is_unicast_link_local()
-                || address.to_ipv4_mapped().is_some())
+            let [first, second, ..] = address.segments();
+            // fc00::/7 (RFC 4193) and 2000::/3 (RFC 4291): what is left are loopback, mapped and
+            // compatible IPv4, NAT64 (RFC 6052, RFC 8215), link-local, site-local and multicast.
+            let unicast = first & 0xfe00 == 0xfc00 || first & 0xe000 == 0x2000;
+            // 6to4 (RFC 3056) and Teredo (RFC 4380) are IPv4 underneath.
+            unicast && first != 0x2002 && (first, second) != (0x2001, 0)
         }
     };
     if reachable && endpoint.port() != 0 {
@@ -149,6 +193,8 @@ impl Aggregate for NodeState {
             EventBody::NodeCertificateIssued(issued) => {
                 self.certificate_not_after = Some(issued.not_after);
             }
+            EventBody::NodeCertificatesRevoked(_) => self.certificates_revoked = true,
+            EventBody::NodeReadmitted(_) => self.certificates_revoked = false,
             EventBody::NodeWithdrawn(_) => self.phase = Phase::Withdrawn,
             EventBody::NodeReleased(_) => self.phase = Phase::Released,
             _ => {}
@@ -204,6 +250,31 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn certificates_are_withdrawn_and_given_back_and_only_for_the_enrolled_key() {
+        let mut node = NodeState::default();
+        node.apply(&NodeState::enrol(enrolled(1)).expect("enrolled"));
+        let time = Timestamp::from_unix_seconds(0).expect("time");
+        let issue = |node: &NodeState| node.issue_certificate("01".into(), time);
+        assert!(issue(&node).is_ok());
+        assert_eq!(node.check_client_key(&"00".repeat(32)), Ok(()));
+        let foreign = node.check_client_key(&"01".repeat(32));
+        assert_eq!(foreign, Err(Refusal::ForeignKey(enrolled(1).name)));
+        assert_eq!(node.readmit(), Ok(None), "nothing was withdrawn");
+        node.apply(&node.revoke_certificates().expect("allowed").expect("revoked"));
+        assert!(node.certificates_revoked() && node.active().is_ok(), "it stays a member");
+        assert_eq!(node.revoke_certificates(), Ok(None));
+        assert_eq!(issue(&node), Err(Refusal::CertificatesRevoked));
+        node.apply(&node.readmit().expect("allowed").expect("readmitted"));
+        assert!(issue(&node).is_ok());
+    }
+
+    #[test]
+    fn what_becomes_an_event_is_limited_by_the_hour() {
+        assert_eq!(check_rate("x", 5, 6), Ok(()));
+        assert_eq!(check_rate("x", 6, 6), Err(Refusal::TooOften { what: "x", limit: 6 }));
+    }
+
+    #[test]
     fn endpoints_must_be_reachable_by_peers() {
         for good in ["[2001:db8::1]:51820", "[fd00::1]:1"] {
             assert!(check_endpoint(good.parse().expect(good)).is_ok(), "{good}");
@@ -216,6 +287,13 @@ pub(crate) mod tests {
             "[fe80::1]:51820",
             "[::ffff:192.0.2.1]:51820",
             "[2001:db8::1]:0",
+            "[64:ff9b::192.0.2.1]:51820",
+            "[64:ff9b:1::1]:51820",
+            "[::192.0.2.1]:51820",
+            "[2002:c000:201::1]:51820",
+            "[2001:0:c000:201::1]:51820",
+            "[fec0::1]:51820",
+            "[4000::1]:51820",
         ] {
             assert!(check_endpoint(bad.parse().expect(bad)).is_err(), "{bad}");
         }

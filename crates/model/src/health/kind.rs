@@ -77,6 +77,12 @@ kinds! {
     NodeCertificate, "node-certificate", Failure, false,
         "A node's client certificate is about to end, or has ended. Its agent renews it by itself long before.",
         "look at the log of sextant-agent there, which says why it does not renew";
+    NodeRevoked, "node-revoked", Failure, false,
+        "A node's certificates are revoked: it keeps its interface and learns of no change.",
+        "trust its key again with `sextant node readmit`, or remove it";
+    EdgeIdentity, "edge-identity", Warning, false,
+        "The edge's copy of a node's certificate is not up to date.",
+        "let sextant-agent write to edge_identity, and look at its log";
     LeaveHeldUp, "leave-held-up", Warning, false,
         "A node cannot leave, because others that must drop it are out of contact.",
         "bring them back into contact, or remove them too if they are gone for good";

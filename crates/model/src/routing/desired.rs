@@ -11,10 +11,13 @@ use utoipa::ToSchema;
 
 use super::{HealthSource, Matching, ProtocolHint, RouteKey, ServedRoute};
 use crate::{
+    address::{MESH_LENGTHS, check_mesh_prefix},
+    aggregate::node::check_endpoint,
     event::{Event, EventBody, RouteCreated, RouteMoved, Skipped, WorkloadHealth, WorkloadPlaced},
     hostname::HostPattern,
     id::{EnvironmentId, NetworkId, RouteId, WorkloadId},
     name::DnsLabel,
+    prefix::Prefix,
 };
 
 /// A route as edges need to know it.
@@ -76,6 +79,39 @@ pub struct RoutingSnapshot {
     /// Events since the snapshot that this version cannot read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<Skipped>,
+    /// The network's prefix, which every workload's address lies in; absent from control planes and
+    /// files of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh: Option<Prefix>,
+}
+
+/// A workload that an edge must not send anything to, whoever says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("workload {workload_id} is left out: its address {address} is not one of the mesh")]
+pub struct ForeignBackend {
+    /// Which workload.
+    pub workload_id: WorkloadId,
+    /// Its address.
+    pub address: Ipv6Addr,
+}
+
+/// Refuses what can be no workload's address: it must lie within the mesh where its prefix is known,
+/// and where one of a mesh can be otherwise. Loopback, link-local, multicast and what stands for IPv4
+/// lie in neither.
+pub fn check_backend(
+    workload_id: WorkloadId,
+    address: Ipv6Addr,
+    mesh: Option<Prefix>,
+) -> Result<(), ForeignBackend> {
+    let within = match mesh {
+        Some(mesh) => check_mesh_prefix(mesh).is_ok() && mesh.contains(address.into()),
+        None => {
+            let host = Prefix::containing(address.into(), MESH_LENGTHS.1);
+            host.is_some_and(|prefix| check_mesh_prefix(prefix).is_ok())
+                && check_endpoint(SocketAddr::new(address.into(), 1)).is_ok()
+        }
+    };
+    if within { Ok(()) } else { Err(ForeignBackend { workload_id, address }) }
 }
 
 /// A snapshot that would take away most of what is served without saying that this is meant.
@@ -115,6 +151,9 @@ pub struct Routing {
     routes_of: BTreeMap<Service, BTreeSet<RouteId>>,
     workloads_of: BTreeMap<Service, BTreeSet<WorkloadId>>,
     skipped: Option<Skipped>,
+    mesh: Option<Prefix>,
+    /// Workloads that are left out.
+    foreign: BTreeMap<WorkloadId, ForeignBackend>,
 }
 
 impl DesiredRoute {
@@ -172,6 +211,7 @@ impl DesiredWorkload {
 impl From<RoutingSnapshot> for Routing {
     fn from(snapshot: RoutingSnapshot) -> Self {
         let mut routing = Self::empty(snapshot.network_id);
+        routing.mesh = snapshot.mesh;
         for route in snapshot.routes {
             routing.put_route(route);
         }
@@ -192,6 +232,7 @@ impl From<&Routing> for RoutingSnapshot {
             deleted: BTreeSet::new(),
             withdrawn: BTreeSet::new(),
             skipped: routing.skipped.clone(),
+            mesh: routing.mesh,
         }
     }
 }
@@ -206,7 +247,14 @@ impl Routing {
             routes_of: BTreeMap::new(),
             workloads_of: BTreeMap::new(),
             skipped: None,
+            mesh: None,
+            foreign: BTreeMap::new(),
         }
+    }
+
+    /// Workloads that are left out, because the rules forbid their addresses.
+    pub fn foreign(&self) -> impl Iterator<Item = &ForeignBackend> {
+        self.foreign.values()
     }
 
     /// The network whose environments are served.
@@ -360,11 +408,16 @@ impl Routing {
     }
 
     fn put_workload(&mut self, workload: DesiredWorkload) {
+        if let Err(foreign) = check_backend(workload.workload_id, workload.address, self.mesh) {
+            self.foreign.insert(workload.workload_id, foreign);
+            return;
+        }
         self.workloads_of.entry(workload.service()).or_default().insert(workload.workload_id);
         self.workloads.insert(workload.workload_id, workload);
     }
 
     fn take_workload(&mut self, workload_id: WorkloadId) -> BTreeSet<RouteId> {
+        self.foreign.remove(&workload_id);
         let Some(workload) = self.workloads.remove(&workload_id) else { return BTreeSet::new() };
         let service = workload.service();
         forget(&mut self.workloads_of, &service, workload_id);

@@ -62,6 +62,16 @@ async fn apply_one(connection: &mut PgConnection, event: &Event) -> Result<(), S
             .execute(connection)
             .await?;
         }
+        EventBody::NodeCertificatesRevoked(_) | EventBody::NodeReadmitted(_) => {
+            sqlx::query!(
+                "UPDATE nodes SET certificates_revoked = $2, version = $3 WHERE node_id = $1",
+                id,
+                matches!(event.body, EventBody::NodeCertificatesRevoked(_)),
+                seq
+            )
+            .execute(connection)
+            .await?;
+        }
         EventBody::NodeWithdrawn(_) => {
             sqlx::query!(
                 "UPDATE nodes SET phase = 'withdrawn', version = $2, withdrawn_event_id = $3

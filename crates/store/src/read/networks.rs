@@ -73,3 +73,15 @@ pub(super) async fn list(
     .await?;
     rows.into_iter().map(Network::try_from).collect()
 }
+
+/// The prefix of a network's mesh, if it has one.
+pub(super) async fn ipv6_prefix(
+    connection: &mut PgConnection,
+    network: NetworkId,
+) -> Result<Option<Prefix>, StoreError> {
+    let found =
+        sqlx::query_scalar!("SELECT ipv6_prefix FROM networks WHERE network_id = $1", network.0)
+            .fetch_optional(connection)
+            .await?;
+    found.flatten().map(prefix).transpose()
+}

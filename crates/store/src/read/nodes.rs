@@ -1,5 +1,7 @@
 //! Nodes, and what they last reported.
 
+use std::net::SocketAddr;
+
 use ipnet::IpNet;
 use sextant_api::{
     page::Page,
@@ -31,6 +33,7 @@ pub(super) struct Row {
     enrolled_event_id: i64,
     #[expect(dead_code, reason = "read by queries, not by clients")]
     withdrawn_event_id: Option<i64>,
+    certificates_revoked: bool,
 }
 
 /// What a client certificate's node may still do.
@@ -42,6 +45,8 @@ pub struct NodeAccess {
     pub phase: NodePhase,
     /// Whether it has the role edge.
     pub edge: bool,
+    /// Whether an operator withdrew its certificates.
+    pub certificates_revoked: bool,
 }
 
 /// What a node last reported.
@@ -86,6 +91,7 @@ impl TryFrom<Row> for Node {
             addresses: PeerAddresses::new(ipv6, ipv4).map_err(bad)?,
             prefix: Prefix::new(row.prefix).map_err(bad)?,
             certificate_not_after: row.certificate_not_after.map(Timestamp),
+            certificates_revoked: row.certificates_revoked,
             version: row.version,
             enrolled_at: Timestamp(row.enrolled_at),
             enrolled_event_id: row.enrolled_event_id,
@@ -116,7 +122,11 @@ impl Store {
             r#"SELECT network_id, 'edge' = ANY(roles) AS "edge!", CASE WHEN phase = 'active' AND EXISTS (
                    SELECT FROM events WHERE aggregate_type = 'node' AND aggregate_id = $1
                                         AND event_type = 'node-withdrawn')
-               THEN 'withdrawn' ELSE phase END AS "phase!"
+               THEN 'withdrawn' ELSE phase END AS "phase!",
+               coalesce((SELECT event_type = 'node-certificates-revoked' FROM events
+                   WHERE aggregate_type = 'node' AND aggregate_id = $1
+                     AND event_type IN ('node-certificates-revoked', 'node-readmitted')
+                   ORDER BY aggregate_seq DESC LIMIT 1), false) AS "revoked!"
                FROM nodes WHERE node_id = $1"#,
             id.0
         )
@@ -124,7 +134,8 @@ impl Store {
         .await?;
         row.map(|row| {
             let phase = column("nodes", row.phase)?;
-            Ok(NodeAccess { network_id: NetworkId(row.network_id), phase, edge: row.edge })
+            let (network_id, edge) = (NetworkId(row.network_id), row.edge);
+            Ok(NodeAccess { network_id, phase, edge, certificates_revoked: row.revoked })
         })
         .transpose()
     }
@@ -154,21 +165,57 @@ impl Store {
             .collect())
     }
 
-    /// Withdrawn nodes whose withdrawal every active node of their network has acknowledged in
-    /// this epoch: their addresses may be released.
-    pub async fn releasable_nodes(&self) -> Result<Vec<NodeId>, StoreError> {
-        let ids = sqlx::query_scalar!(
-            "SELECT gone.node_id FROM nodes gone
-             WHERE gone.phase = 'withdrawn' AND NOT EXISTS (
-                 SELECT FROM nodes live
-                 LEFT JOIN node_reports r
-                        ON r.node_id = live.node_id AND r.epoch = (SELECT epoch FROM stream_epoch)
+    /// Withdrawn nodes, each with the nodes that it waits for: active ones of its network that knew it
+    /// and have not acknowledged its withdrawal in this epoch.
+    ///
+    /// A node that has not reported for `silent`, and one whose certificates are revoked, is not waited
+    /// for. Its kernel may still have the withdrawn peer, so until it hears of the change it reaches
+    /// whoever has that peer's old key under these addresses, and never a node that is given them: that
+    /// one's key it does not know. Nobody else sends it anything for them (docs/invariants.md).
+    pub async fn leaving_nodes(
+        &self,
+        silent: std::time::Duration,
+    ) -> Result<std::collections::BTreeMap<NodeId, Vec<NodeId>>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT gone.node_id, waited.node_id AS "waited?" FROM nodes gone
+             LEFT JOIN LATERAL (
+                 SELECT live.node_id FROM nodes live
+                 LEFT JOIN node_reports r ON r.node_id = live.node_id
                  WHERE live.phase = 'active' AND live.network_id = gone.network_id
-                   AND coalesce(r.revision, 0) < gone.withdrawn_event_id)"
+                   AND live.enrolled_event_id < gone.withdrawn_event_id
+                   AND NOT live.certificates_revoked
+                   AND (r.epoch IS DISTINCT FROM (SELECT epoch FROM stream_epoch)
+                        OR r.revision < gone.withdrawn_event_id)
+                   AND coalesce(r.reported_at, live.enrolled_at) > now() - make_interval(secs => $1)
+             ) waited ON true
+             WHERE gone.phase = 'withdrawn' ORDER BY gone.node_id, waited.node_id"#,
+            silent.as_secs_f64()
         )
         .fetch_all(&self.pool)
         .await?;
-        Ok(ids.into_iter().map(NodeId).collect())
+        let mut leaving = std::collections::BTreeMap::<NodeId, Vec<NodeId>>::new();
+        for row in rows {
+            leaving.entry(NodeId(row.node_id)).or_default().extend(row.waited.map(NodeId));
+        }
+        Ok(leaving)
+    }
+
+    /// The active node of a network that peers are told `endpoint` of, if there is one besides `but`.
+    pub async fn node_at(
+        &self,
+        network: NetworkId,
+        endpoint: SocketAddr,
+        but: NodeId,
+    ) -> Result<Option<String>, StoreError> {
+        Ok(sqlx::query_scalar!(
+            "SELECT name FROM nodes WHERE network_id = $1 AND phase = 'active' AND endpoint = $2
+                AND node_id <> $3 LIMIT 1",
+            network.0,
+            endpoint.to_string(),
+            but.0
+        )
+        .fetch_optional(&self.pool)
+        .await?)
     }
 }
 

@@ -18,7 +18,7 @@ use sextant_model::{
 };
 use uuid::Uuid;
 
-use super::{column, routes};
+use super::{column, networks, routes};
 use crate::{Store, error::StoreError, session::PgConnection};
 
 /// What is read for edges.
@@ -94,6 +94,7 @@ impl Store {
             deleted: deleted_routes(&mut transaction, network).await?,
             withdrawn: withdrawn_workloads(&mut transaction, network).await?,
             skipped: None,
+            mesh: networks::ipv6_prefix(&mut transaction, network).await?,
         };
         Ok((cursor, snapshot))
     }

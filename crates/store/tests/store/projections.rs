@@ -177,9 +177,11 @@ async fn addresses_are_released_only_after_every_live_node_has_let_go() {
         store.keep_report(*node, &report(head), now).await.expect("kept");
     }
     store.keep_report(live[3], &report(1), now).await.expect("kept");
-    assert_eq!(store.releasable_nodes().await.expect("read"), [], "one node has not acknowledged");
+    let week = std::time::Duration::from_hours(24 * 7);
+    let waits_for = async || store.leaving_nodes(week).await.expect("read")[&nodes[1]].clone();
+    assert_eq!(waits_for().await, [live[3]], "one node has not acknowledged");
     store.keep_report(live[3], &report(head), now).await.expect("kept");
-    assert_eq!(store.releasable_nodes().await.expect("read"), [nodes[1]]);
+    assert_eq!(waits_for().await, []);
     store.keep_report(live[3], &report(1), now).await.expect("late");
     let revision = store.reports().await.expect("reports")[&live[3]].revision;
     assert_eq!(revision, head, "a late report does not take a revision back");
@@ -231,4 +233,45 @@ async fn the_newest_report_counts_whatever_it_acknowledges() {
     // Agents of the last version number nothing.
     assert_eq!(kept(report(0, 0, 1, "old"), 10).await.0, "old");
     assert_eq!(kept(report(0, 0, 0, "older"), 11).await, ("older".into(), head, at(11), -11_000));
+}
+
+#[tokio::test]
+async fn silent_and_revoked_nodes_hold_up_no_release_and_others_do() {
+    use sextant_api::resource::report::{NodeReport, WireGuardImplementation};
+    use sextant_model::{aggregate::NodeState, event::NodeCertificatesRevoked};
+    let Fixture { store, database: _database } = Fixture::new().await;
+    let (network_id, nodes) = grow(&store).await;
+    let head = project(&store).await.expect("projected");
+    let epoch = store.epoch().await.expect("epoch");
+    let long_ago = sextant_model::Timestamp::from_unix_seconds(1_600_000_000).expect("time");
+    let report = NodeReport {
+        revision: sextant_model::Cursor { epoch, event_id: 1 },
+        agent_version: "test".into(),
+        clock: long_ago,
+        implementation: WireGuardImplementation::Userspace,
+        mtu: 1420,
+        underlay_mtu: 1500,
+        problems: vec![],
+        peers: vec![],
+        workloads_live: vec![],
+        agent: None,
+    };
+    // Seen long ago, revoked, just enrolled and never heard of, and up to date.
+    store.keep_report(nodes[0], &report, long_ago).await.expect("kept");
+    let mut unit = store.begin();
+    let mut revoked = unit.load::<NodeState>(nodes[2].0).await.expect("loaded");
+    let event = EventBody::NodeCertificatesRevoked(NodeCertificatesRevoked { network_id });
+    unit.append(&mut revoked, &[event], ACTOR).await.expect("appended");
+    unit.commit().await.expect("committed");
+    project(&store).await.expect("projected");
+    let now = sextant_model::Timestamp::from_unix_seconds(1_900_000_000).expect("time");
+    let mut newest = report.clone();
+    newest.revision.event_id = head;
+    store.keep_report(nodes[4], &newest, now).await.expect("kept");
+    let week = std::time::Duration::from_hours(24 * 7);
+    let leaving = store.leaving_nodes(week).await.expect("read");
+    assert_eq!(leaving[&nodes[1]], [nodes[3]], "only the one that may still hear of it soon");
+    let never = std::time::Duration::from_hours(24 * 365 * 100);
+    let leaving = store.leaving_nodes(never).await.expect("read");
+    assert_eq!(leaving[&nodes[1]], [nodes[0], nodes[3]], "an operator may wait for silent ones");
 }

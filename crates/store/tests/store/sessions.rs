@@ -113,3 +113,26 @@ async fn an_ipv6_address_in_the_url_is_an_address_for_owner_and_daemon() {
     store.settle().await.expect("settled");
     store.wake_ups().await.expect("listening");
 }
+
+#[tokio::test]
+async fn a_host_that_is_given_by_its_name_is_never_reached_over_ipv4() {
+    let fixture = Fixture::new().await;
+    let relay = fixture.database.relay().expect("relay");
+    let url = relay.url(fixture.database.name(), &fixture.database.role);
+    let port = url.rsplit_once("]:").and_then(|(_, rest)| rest.split_once('/'));
+    let port: u16 = port.and_then(|(port, _)| port.parse().ok()).expect("a port");
+    let ipv4 = std::net::TcpListener::bind(("127.0.0.1", port)).expect("bound");
+    ipv4.set_nonblocking(true).expect("set");
+    let url = url.replacen("[::1]", "localhost", 1);
+    let store = Store::connect(&ConnectOptions::new(url)).expect("store");
+    let names = tokio::net::lookup_host(("localhost", port)).await.expect("looked up");
+    let has_ipv6 = names.into_iter().any(|address| address.is_ipv6());
+    match store.settle().await {
+        Ok(_) => assert!(has_ipv6),
+        Err(error) => {
+            assert!(!has_ipv6 && error.to_string().contains("has no IPv6 address"), "{error}");
+        }
+    }
+    let error = ipv4.accept().expect_err("nobody came this way");
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+}

@@ -1,108 +1,119 @@
-//! What the node keeps up with the control plane besides the stream: its certificate, and the
-//! endpoint that peers are told.
+//! Answers to what was asked in the background, and the endpoint that peers are told.
+
+use std::time::Duration;
 
 use sextant_model::health::Kind;
 
-use super::{Agent, ENDPOINT_RETRY, Stream};
+use super::Agent;
 use crate::{
-    certificate::{RenewalError, Renewed},
-    enrol,
-    problem::{Owner, Problem},
-    report::Reporter,
-    run::{RunError, background::Answer, node_client, timers::Due},
+    endpoint::Verdict,
+    problem::Problem,
+    run::{
+        RunError,
+        background::{Answer, FoundEndpoint},
+        timers::Due,
+    },
 };
 
+/// Between two looks at the endpoint.
+const ENDPOINT_INTERVAL: Duration = Duration::from_secs(30);
+/// After the control plane has heard of too many.
+const ENDPOINT_CALM: Duration = Duration::from_hours(1);
+
 impl Agent {
-    pub(super) fn check_certificate(&mut self) {
-        let now = self.clock.now();
-        match self.validity {
-            Some(validity) if !validity.is_due(now) => {
-                self.timers.set(Due::Certificate, validity.pause(now));
-            }
-            // One that cannot be read is renewed as well, while it still works.
-            _ => {
-                let key = self.client_key.clone();
-                self.background.renew(self.client.clone(), key, self.node.name.clone());
-            }
-        }
-    }
-
-    pub(super) fn take_answer(&mut self, answer: Answer) -> Result<(), RunError> {
+    /// `Some` if the node must leave.
+    pub(super) fn take_answer(&mut self, answer: Answer) -> Result<Option<String>, RunError> {
         match answer {
-            Answer::Certificate(Ok(renewed)) => self.use_certificate(renewed)?,
-            Answer::Certificate(Err(error)) => self.retry_certificate(&error),
-            Answer::Endpoint(Ok(())) => {
-                self.problems.clear(Owner::Endpoint);
-                tracing::info!("the control plane knows the new endpoint");
+            Answer::Standing(standing) => return Ok(self.take_standing(standing)),
+            Answer::Certificate(renewed) => self.take_certificate(renewed)?,
+            Answer::FoundEndpoint(found) => self.take_found_endpoint(found),
+            Answer::Endpoint(endpoint, Ok(())) => {
+                tracing::info!(%endpoint, "the control plane knows the new endpoint");
+                self.endpoint_problem = None;
+                if self.config.endpoint.is_none() {
+                    self.folder.save_endpoint(endpoint)?;
+                }
             }
-            Answer::Endpoint(Err(error)) if enrol::is_final(&error) => {
-                tracing::error!(%error, "the control plane refuses the endpoint; correct it and restart");
-                let text = format!("endpoint: {error}");
-                self.problems.set(Owner::Endpoint, Problem::new(Kind::EndpointRefused, text));
-            }
-            Answer::Endpoint(Err(error)) => {
-                tracing::debug!(%error, "the endpoint could not be told");
-                self.timers.set(Due::Endpoint, ENDPOINT_RETRY);
+            Answer::Endpoint(endpoint, Err(error)) => {
+                let text = format!("the endpoint {endpoint} is refused: {error}");
+                let problem = Problem::new(Kind::EndpointRefused, text);
+                if error.problem().is_none() {
+                    tracing::debug!(%error, "the endpoint could not be told");
+                } else if self.endpoint_problem.as_ref() != Some(&problem) {
+                    tracing::error!("{problem}");
+                    self.endpoint_problem = Some(problem);
+                }
+                if error.code() == "too-often" {
+                    self.timers.set(Due::Endpoint, ENDPOINT_CALM);
+                }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Speaks with the new certificate from now on. The data plane does not notice.
-    fn use_certificate(&mut self, renewed: Renewed) -> Result<(), RunError> {
-        self.folder.save_certificate(&renewed.certificate, &renewed.ca)?;
-        let certificate = renewed.certificate;
-        self.client = node_client(&self.config, &self.folder, certificate, &self.client_key)?;
-        self.reporter = Reporter::start(self.client.clone(), self.clock.clone());
-        self.stream = Some(Stream::open(&self.client, self.view.cursor()));
-        self.timers.clear(Due::Resume);
-        self.validity = Some(renewed.validity);
-        let (now, not_after) = (self.clock.now(), renewed.validity.not_after);
-        self.timers.set(Due::Certificate, renewed.validity.pause(now));
-        tracing::info!(%not_after, "the client certificate was renewed");
-        self.report();
-        Ok(())
-    }
-
-    fn retry_certificate(&mut self, error: &RenewalError) {
-        let now = self.clock.now();
-        let pause = self.validity.map_or(ENDPOINT_RETRY, |validity| validity.retry_pause(now));
-        self.timers.set(Due::Certificate, pause);
-        let retry_in_s = pause.as_secs();
-        if self.validity.is_none_or(|validity| validity.is_over(now)) {
-            tracing::error!(
-                %error, retry_in_s,
-                "the client certificate is over and cannot be renewed; the interface stays as it \
-                 is; remove the node, empty its state folder and enrol it with a new token"
-            );
-        } else {
-            tracing::warn!(%error, retry_in_s, "the client certificate could not be renewed yet");
-        }
-    }
-
-    /// Peers should reach the node where its operator says. Without a word in the configuration,
-    /// what the control plane knows stands: it may be the outside of a port forwarding.
+    /// Peers should reach the node where its operator says. Without a word in the configuration, the
+    /// machine follows its own addresses; what an operator set otherwise stands: it may be the outside
+    /// of a port forwarding.
     pub(super) fn check_endpoint(&mut self) {
+        self.timers.set(Due::Endpoint, ENDPOINT_INTERVAL);
         let members = self.view.current().map(|state| &state.membership.members);
-        let Some(own) = members.and_then(|members| members.get(&self.node.node_id)) else {
-            self.timers.set(Due::Endpoint, ENDPOINT_RETRY);
-            return;
-        };
-        let listen_port = self.config.wireguard.listen_port;
+        let own = members.and_then(|members| members.get(&self.node.node_id));
+        let Some(registered) = own.map(|own| own.endpoint).filter(|_| !self.silenced) else { return };
         match self.config.endpoint {
-            Some(wanted) if wanted != own.endpoint => {
+            Some(wanted) if wanted != registered => {
                 tracing::warn!(
-                    configured = %wanted, control_plane = %own.endpoint,
+                    configured = %wanted, control_plane = %registered,
                     "the control plane knows another endpoint than the configuration, which wins; \
                      take endpoint out of the configuration for `sextant node set-endpoint` to last"
                 );
                 self.background.move_to(self.client.clone(), wanted);
             }
-            None if own.endpoint.port() != listen_port => {
-                let told = own.endpoint;
-                tracing::warn!(%told, listen_port, "peers use another port; if that is wrong, set endpoint");
+            Some(_) => {}
+            None => {
+                let (urls, port) = (&self.config.api_urls, self.config.wireguard.listen_port);
+                self.background.find_endpoint(urls.clone(), port, registered, self.folder.endpoint());
             }
-            Some(_) | None => {}
+        }
+    }
+
+    fn take_found_endpoint(&mut self, found: FoundEndpoint) {
+        let FoundEndpoint { registered, verdict, found } = found;
+        match (verdict, found) {
+            (Verdict::Good, _) => {
+                self.endpoint_problem = None;
+                // From now on it is known to be this machine's, and is followed when it goes.
+                if self.folder.endpoint() != Some(registered)
+                    && let Err(error) = self.folder.save_endpoint(registered)
+                {
+                    tracing::debug!(%error, "the endpoint could not be kept");
+                }
+            }
+            (Verdict::Foreign, _) => {
+                let listen_port = self.config.wireguard.listen_port;
+                if registered.port() != listen_port {
+                    tracing::debug!(%registered, listen_port, "peers use another port");
+                }
+            }
+            (Verdict::Follow, Ok(endpoint)) if endpoint != registered => {
+                tracing::warn!(
+                    was = %registered, now = %endpoint,
+                    "the registered endpoint is no lasting address of this machine any more; peers are \
+                     told another one"
+                );
+                self.background.move_to(self.client.clone(), endpoint);
+            }
+            (Verdict::Follow, Ok(_)) => {}
+            (Verdict::Follow, Err(reason)) => {
+                let text = format!(
+                    "the registered endpoint {registered} is no lasting address of this machine, and \
+                     there is no other: {reason}"
+                );
+                let problem = Problem::new(Kind::EndpointGone, text);
+                if self.endpoint_problem.as_ref() != Some(&problem) {
+                    tracing::warn!("{problem}");
+                }
+                self.endpoint_problem = Some(problem);
+            }
         }
     }
 }

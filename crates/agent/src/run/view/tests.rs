@@ -1,6 +1,6 @@
 use sextant_model::{
     ActorId, AggregateKind, DnsLabel, Epoch, Event, EventBody, NetworkId, Timestamp, WorkloadId,
-    event::{NetworkRenamed, NodeWithdrawn},
+    event::{NetworkRenamed, NodeEndpointChanged, NodeWithdrawn},
 };
 use uuid::Uuid;
 
@@ -11,7 +11,7 @@ fn view(members: impl IntoIterator<Item = u16>) -> View {
     let name = DnsLabel::new("n1").expect("label");
     let (node_id, network_id) = (node_id(1), mesh([]).network_id);
     let saved = SavedState { cursor: cursor(10), membership: mesh(members) };
-    View::new(NodeIdentity { node_id, network_id, name }, Some(saved))
+    View::new(NodeIdentity { node_id, network_id, name }, Some(saved)).expect("sound")
 }
 
 fn snapshot(membership: Membership) -> Item {
@@ -50,6 +50,48 @@ fn events_change_the_membership_and_move_the_cursor() {
     assert_eq!(view.take(renamed), Taken::Advanced);
     assert_eq!(view.take(Item::Bookmark { cursor: cursor(12) }), Taken::Marked);
     assert_eq!(view.cursor(), Some(cursor(12)));
+}
+
+#[test]
+fn what_the_rules_forbid_is_left_out_and_named_until_it_is_put_right() {
+    let mut view = view([1, 2, 3]);
+    let network_id = mesh([]).network_id;
+    let moved = |endpoint: &str| {
+        let endpoint = endpoint.parse().expect("endpoint");
+        let body = EventBody::NodeEndpointChanged(NodeEndpointChanged { network_id, endpoint });
+        event(AggregateKind::Node, node_id(2).0, body)
+    };
+    assert!(matches!(view.take(moved("[::1]:22")), Taken::LeftOut(_)));
+    let endpoint = |view: &View| view.current().expect("state").membership.members[&node_id(2)].endpoint;
+    assert_eq!(endpoint(&view), mesh([2]).members[&node_id(2)].endpoint, "as it was");
+    assert_eq!(view.cursor(), Some(cursor(11)), "it goes on");
+    assert_eq!(view.faults().count(), 1);
+    assert_eq!(view.take(moved("[2001:db8::99]:22")), Taken::Changed);
+    assert_eq!(view.faults().count(), 0);
+
+    let mut forged = mesh([1, 2, 3]);
+    forged.members.get_mut(&node_id(3)).expect("member").prefix = "2000::/3".parse().expect("prefix");
+    assert_eq!(view.take(snapshot(forged)), Taken::Changed);
+    let members = &view.current().expect("state").membership.members;
+    assert_eq!(members.keys().copied().collect::<Vec<_>>(), [node_id(1), node_id(2)]);
+    assert!(view.faults().any(|fault| fault.to_string().contains("n3")));
+}
+
+#[test]
+fn a_network_that_can_be_no_mesh_or_has_another_prefix_changes_nothing() {
+    for prefix in ["2000::/3", "::/0", "2001:d00::/24", "fd00::/47"] {
+        let (mut view, mut forged) = (view([1, 2, 3]), mesh([1, 2, 3]));
+        forged.prefix = prefix.parse().expect(prefix);
+        assert!(matches!(view.take(snapshot(forged)), Taken::Unbelievable(_)), "{prefix}");
+        assert_eq!(view.current().expect("state").membership, mesh([1, 2, 3]));
+    }
+    let saved = SavedState { cursor: cursor(10), membership: mesh([1]) };
+    let name = DnsLabel::new("n1").expect("label");
+    let node = NodeIdentity { node_id: node_id(1), network_id: mesh([]).network_id, name };
+    let mut forged = saved.clone();
+    forged.membership.prefix = "2000::/3".parse().expect("prefix");
+    assert!(View::new(node.clone(), Some(forged)).is_err(), "a file is held against the same rules");
+    assert!(View::new(node, Some(saved)).is_ok());
 }
 
 #[test]

@@ -209,6 +209,8 @@ fn detail(body: &EventBody, names: &Names) -> String {
         }
         EventBody::NodeEndpointChanged(body) => format!("now at {}", body.endpoint),
         EventBody::NodeCertificateIssued(body) => format!("until {}", exact(body.not_after.0)),
+        EventBody::NodeCertificatesRevoked(_) => "they are refused from now on".into(),
+        EventBody::NodeReadmitted(_) => "its certificates are good again".into(),
         EventBody::NodeWithdrawn(body) => format!("from {}", names.of(body.network_id.0)),
         EventBody::NodeReleased(body) => format!("from {}", names.of(body.network_id.0)),
         EventBody::ApiTokenCreated(body) => {

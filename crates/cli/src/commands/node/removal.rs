@@ -80,13 +80,13 @@ pub fn waits_for(leaving: &NodeStatus, status: &Status) -> Option<String> {
         return None;
     }
     let behind: Vec<String> = active_peers(leaving, status)
-        .filter_map(|peer| {
+        .filter(|peer| leaving.waits_for.contains(&peer.node.id))
+        .map(|peer| {
             let why = match peer.lag {
                 _ if peer.is_silent() => "out of contact".into(),
-                Some(0) => return None,
                 lag => events_behind(lag.unwrap_or_default()),
             };
-            Some(format!("{} ({why})", peer.node.name))
+            format!("{} ({why})", peer.node.name)
         })
         .collect();
     Some(if behind.is_empty() { "the release".into() } else { behind.join(", ") })
@@ -106,6 +106,8 @@ mod tests {
         status.nodes[1].lag = Some(1);
         status.nodes[2].contact_age_s = Some(3700);
         status.nodes[3].contact_age_s = None;
+        status.nodes[0].waits_for = [1, 2, 3].map(|at| status.nodes[at].node.id).into();
+        status.nodes[4].contact_age_s = Some(3700);
         assert_eq!(
             waits_for(&status.nodes[0], &status).as_deref(),
             Some("n2 (1 event behind), n3 (out of contact), n4 (out of contact)")

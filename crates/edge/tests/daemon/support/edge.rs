@@ -69,7 +69,8 @@ impl Start {
     pub fn config(mut self, config: &str) -> Self {
         let folder = self.folder.path().display().to_string();
         let path = self.path("edge.toml");
-        std::fs::write(&path, config.replace("FOLDER", &folder)).expect("written");
+        let config = format!("{}\n", config.replace("FOLDER", &folder));
+        std::fs::write(&path, config).expect("written");
         self.arguments.extend(["--config".into(), path.into()]);
         self
     }

@@ -221,6 +221,37 @@ fn a_snapshot_that_lost_its_workloads_is_refused_and_one_after_many_deploys_is_n
     }
 }
 
+#[test]
+fn a_workload_outside_of_the_mesh_is_no_backend_and_is_named() {
+    let address = |text: &str| text.parse::<Ipv6Addr>().expect(text);
+    let id = WorkloadId(Uuid::from_u128(1));
+    for bad in [
+        "::1", "::", "fe80::1", "ff02::1", "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1",
+        "2002:7f00:1::1", "fec0::1",
+    ] {
+        assert!(check_backend(id, address(bad), None).is_err(), "{bad}");
+        assert!(check_backend(id, address(bad), Some("fd00::/48".parse().expect("prefix"))).is_err());
+    }
+    let mesh = Some("fd00::/48".parse().expect("prefix"));
+    assert!(check_backend(id, address("fd00:0:0:1::9"), mesh).is_ok());
+    assert!(check_backend(id, address("2001:db8::9"), mesh).is_err(), "the underlay");
+    assert!(check_backend(id, address("::1"), Some("::/0".parse().expect("prefix"))).is_err());
+
+    let mut routing = Routing::empty(NETWORK);
+    routing.mesh = mesh;
+    routing.apply(&created(10, 1));
+    let mut forged = placed(20, 1);
+    let EventBody::WorkloadPlaced(body) = &mut forged.body else { panic!("placed") };
+    body.address = address("::1");
+    routing.apply(&forged);
+    routing.apply(&health(20, WorkloadHealth::Healthy));
+    assert_eq!(routing.foreign().count(), 1);
+    let served = routing.served(route_id(10), "::".parse().expect("address")).expect("served");
+    assert!(served.backends.is_empty());
+    routing.apply(&withdrawn(20));
+    assert_eq!(routing.foreign().count(), 0);
+}
+
 proptest! {
     #[test]
     fn any_history_gives_the_same_state_twice_over_and_through_its_snapshot(
