@@ -257,7 +257,9 @@ mod tests {
             }
         }
         assert!(is_final(&problem(400, "invalid-body")));
-        for (status, code) in [(429, "too-many"), (503, "unavailable"), (409, "network-full"), (409, "name-taken")] {
+        for (status, code) in
+            [(429, "too-many"), (503, "unavailable"), (409, "network-full"), (409, "name-taken")]
+        {
             assert!(!is_final(&problem(status, code)), "{status} {code}");
         }
         let unreachable = |reason: &str| ClientError::Unreachable {

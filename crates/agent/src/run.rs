@@ -64,10 +64,7 @@ impl RunError {
             Self::Enrol(EnrolError::State(error)) | Self::State(error) => error.exit_code(),
             Self::Enrol(_) | Self::Reconciler(_) => 2,
             Self::Interface(error) if error.is_taken() => 2,
-            Self::Client(_)
-            | Self::Interface(_)
-            | Self::Remove(_)
-            | Self::Broken => 1,
+            Self::Client(_) | Self::Interface(_) | Self::Remove(_) | Self::Broken => 1,
         }
     }
 }

@@ -18,13 +18,13 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 use sextant_daemon::{
     clock::Entropy,
     identity::{self, KeyError},
     private_file::{self, PrivateFileError},
 };
 use sextant_model::{Cursor, DnsLabel, NetworkId, NodeId, membership::Membership};
+use zeroize::Zeroizing;
 
 use crate::{
     certificate::Validity,

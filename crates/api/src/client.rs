@@ -186,7 +186,10 @@ pub const TIME_CODES: [&str; 2] = ["certificate-expired", "certificate-not-yet-v
 /// Whether the reason why there is no connection is that the server's certificate is not valid now.
 pub fn is_about_time(reason: &str) -> bool {
     let certificate = reason.contains("certificate");
-    certificate && ["expired", "Expired", "not valid yet", "NotValidYet"].iter().any(|word| reason.contains(word))
+    certificate
+        && ["expired", "Expired", "not valid yet", "NotValidYet"]
+            .iter()
+            .any(|word| reason.contains(word))
 }
 
 fn is_passing(status: u16) -> bool {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use sextant_api::{Auth, Client, ClientConfig, Trust};
 use sextant_daemon::private_file;
 use sextant_model::{DnsLabel, secret::ApiToken};
-use zeroize::Zeroizing;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::{
     args::Globals,

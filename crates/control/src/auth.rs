@@ -374,7 +374,9 @@ impl FromRequestParts<App> for EdgePrincipal {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         match Principal::from_request_parts(parts, app).await? {
-            Principal::Node { node_id, network_id, edge: true, .. } => Ok(Self { node_id, network_id }),
+            Principal::Node { node_id, network_id, edge: true, .. } => {
+                Ok(Self { node_id, network_id })
+            }
             Principal::Node { .. } => Err(ApiError::Forbidden(
                 "this is for nodes with the role edge; enrol the node with a token for that role",
             )),

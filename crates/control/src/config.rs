@@ -179,7 +179,9 @@ impl DatabaseConfig {
     pub fn resolve(&self) -> Result<String, DatabaseUrlError> {
         let url = match (&self.url, &self.url_file) {
             (Some(url), None) => url.clone(),
-            (None, Some(file)) => sextant_daemon::private_file::read_secret(file)?.trim().to_owned(),
+            (None, Some(file)) => {
+                sextant_daemon::private_file::read_secret(file)?.trim().to_owned()
+            }
             _ => return Err(DatabaseUrlError::ExactlyOne),
         };
         let postgres =

@@ -11,11 +11,7 @@ use hyper_util::{
     server::{conn::auto::Builder, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use rustls::{
-    RootCertStore,
-    server::ResolvesServerCert,
-    sign::CertifiedKey,
-};
+use rustls::{RootCertStore, server::ResolvesServerCert, sign::CertifiedKey};
 use sextant_api::client::tls::{TlsError, certificates, private_key, provider};
 use tokio::{
     net::{TcpListener, TcpStream},

@@ -143,7 +143,16 @@ impl Lab {
         claim: Claim,
     ) -> Self {
         let (reserved, clocks) = (BTreeMap::new(), Clocks::new());
-        Self { directory, programs, description, interrupt, progress, reserved, clocks, _claim: claim }
+        Self {
+            directory,
+            programs,
+            description,
+            interrupt,
+            progress,
+            reserved,
+            clocks,
+            _claim: claim,
+        }
     }
 
     /// What is in it.

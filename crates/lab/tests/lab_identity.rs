@@ -188,10 +188,7 @@ fn start_copy(lab: &mut Lab, name: &str) -> (u32, PathBuf) {
     run(Command::new("cp").arg("-a").arg(original.join("state")).arg(copy.join("state")))
         .expect("copied");
     let config = std::fs::read_to_string(original.join("agent.toml")).expect("a configuration");
-    let config = config.replace(
-        original.to_str().expect("a path"),
-        copy.to_str().expect("a path"),
-    );
+    let config = config.replace(original.to_str().expect("a path"), copy.to_str().expect("a path"));
     let file = copy.join("agent.toml");
     write_config(&file, &serde_json::json!({})).expect("made");
     std::fs::write(&file, config).expect("written");

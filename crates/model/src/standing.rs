@@ -67,7 +67,8 @@ mod tests {
     #[test]
     fn a_nonce_is_64_lowercase_hex_digits() {
         assert!(is_nonce(&"0f".repeat(32)));
-        for bad in ["", "0f", &"0F".repeat(32), &"0g".repeat(32), &format!("{}\n", "0f".repeat(31))] {
+        for bad in ["", "0f", &"0F".repeat(32), &"0g".repeat(32), &format!("{}\n", "0f".repeat(31))]
+        {
             assert!(!is_nonce(bad), "{bad}");
         }
     }

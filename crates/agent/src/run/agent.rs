@@ -99,8 +99,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<Exit, RunError
     let validity = Validity::of(&certificate).ok();
     let time = NamedTime::default();
     let instance = entropy.id();
-    let client =
-        node_client(&config, &folder, certificate.clone(), &client_key, &time, instance)?;
+    let client = node_client(&config, &folder, certificate.clone(), &client_key, &time, instance)?;
     let saved = view.cursor();
     let applied = saved.filter(|_| pass.complete);
     let mut agent = Agent {

@@ -68,5 +68,8 @@ pub fn is_signed_by(ca: &CertificateDer<'_>, message: &[u8], signature: &[u8]) -
     let Ok((_, parsed)) = X509Certificate::from_der(ca) else { return false };
     let key = parsed.public_key().subject_public_key.data.as_ref();
     let algorithms = tls::provider().signature_verification_algorithms;
-    algorithms.all.iter().any(|algorithm| algorithm.verify_signature(key, message, signature).is_ok())
+    algorithms
+        .all
+        .iter()
+        .any(|algorithm| algorithm.verify_signature(key, message, signature).is_ok())
 }

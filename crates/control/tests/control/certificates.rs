@@ -88,8 +88,7 @@ async fn an_expired_certificate_renews_itself_and_is_good_for_nothing_else() {
         let refused = tokio::time::timeout(LIMIT, items.recv()).await.expect("an answer");
         assert!(matches!(refused, Some(Item::Refused { code, .. }) if code == word));
         let renewed = client.renew_certificate(&request(&node.key)).await.expect("renewed");
-        let auth =
-            Auth::Certificate { certificate: renewed.certificate, key: node.key.clone() };
+        let auth = Auth::Certificate { certificate: renewed.certificate, key: node.key.clone() };
         platform.client(&[&replica], auth).snapshot().await.expect("the new one is good");
     }
 }

@@ -71,7 +71,8 @@ async fn of_two_machines_with_one_identity_the_later_one_is_refused_on_whatever_
         }
     };
     tokio::time::timeout(LIMIT, forgotten).await.expect("it takes over");
-    let of_first = |status: &sextant_api::resource::status::Status| status.nodes[0].duplicates.clone();
+    let of_first =
+        |status: &sextant_api::resource::status::Status| status.nodes[0].duplicates.clone();
     assert!(of_first(&admin.status().await.expect("status")).is_empty());
 
     let started = Instant::now();

@@ -181,11 +181,11 @@ fn mtu(report: &Report<'_>) -> Option<(Kind, String)> {
 }
 
 fn duplicate(node: &Node<'_>) -> Option<Finding> {
-    let (first, others) =
-        node.duplicates.split_first().filter(|(_, others)| !others.is_empty())?;
+    let (first, others) = node.duplicates.split_first().filter(|(_, others)| !others.is_empty())?;
     let machines = if others.len() == 1 { "two" } else { "several" };
     let others = others.join(", ");
-    let what = format!("{machines} machines run as this node: {first} is served, {others} is refused");
+    let what =
+        format!("{machines} machines run as this node: {first} is served, {others} is refused");
     Some(Finding::of(node, Kind::DuplicateNode, what, Kind::DuplicateNode.remedy()))
 }
 

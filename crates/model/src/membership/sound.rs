@@ -28,7 +28,9 @@ pub enum Fault {
     #[error("the network cannot be believed: {0}")]
     Network(UnusableMeshPrefix),
     /// The network's prefix covers an address of the underlay.
-    #[error("the network cannot be believed: its prefix {prefix} covers the endpoint {endpoint} of node \"{name}\"")]
+    #[error(
+        "the network cannot be believed: its prefix {prefix} covers the endpoint {endpoint} of node \"{name}\""
+    )]
     CoversUnderlay {
         /// The network's.
         prefix: Prefix,
@@ -46,7 +48,9 @@ pub enum Fault {
         reason: String,
     },
     /// A node's new endpoint can be none.
-    #[error("the endpoint {endpoint} of node \"{name}\" is not used: it is no unicast IPv6 address of the underlay")]
+    #[error(
+        "the endpoint {endpoint} of node \"{name}\" is not used: it is no unicast IPv6 address of the underlay"
+    )]
     Endpoint {
         /// Which node.
         name: String,
@@ -54,7 +58,9 @@ pub enum Fault {
         endpoint: SocketAddr,
     },
     /// A workload's address is not one of its node's.
-    #[error("workload {id} is left out: its address {address} is not within this node's prefix {prefix}, or is the node's own")]
+    #[error(
+        "workload {id} is left out: its address {address} is not within this node's prefix {prefix}, or is the node's own"
+    )]
     Workload {
         /// Which workload.
         id: WorkloadId,
@@ -147,14 +153,15 @@ impl Membership {
                 let (name, endpoint) = (member.name.to_string(), changed.endpoint);
                 Err(Fault::Endpoint { name, endpoint })
             }
-            EventBody::WorkloadPlaced(placed) if placed.node_id == me => match self.members.get(&me)
-            {
-                Some(own) if !is_of(own, placed.address) => {
-                    let id = WorkloadId(event.aggregate_id);
-                    Err(workload_fault(id, placed.address, own.prefix))
+            EventBody::WorkloadPlaced(placed) if placed.node_id == me => {
+                match self.members.get(&me) {
+                    Some(own) if !is_of(own, placed.address) => {
+                        let id = WorkloadId(event.aggregate_id);
+                        Err(workload_fault(id, placed.address, own.prefix))
+                    }
+                    _ => Ok(()),
                 }
-                _ => Ok(()),
-            },
+            }
             _ => Ok(()),
         }
     }

@@ -58,7 +58,9 @@ impl Agent {
         self.timers.set(Due::Endpoint, ENDPOINT_INTERVAL);
         let members = self.view.current().map(|state| &state.membership.members);
         let own = members.and_then(|members| members.get(&self.node.node_id));
-        let Some(registered) = own.map(|own| own.endpoint).filter(|_| !self.silenced) else { return };
+        let Some(registered) = own.map(|own| own.endpoint).filter(|_| !self.silenced) else {
+            return;
+        };
         match self.config.endpoint {
             Some(wanted) if wanted != registered => {
                 tracing::warn!(
@@ -71,7 +73,12 @@ impl Agent {
             Some(_) => {}
             None => {
                 let (urls, port) = (&self.config.api_urls, self.config.wireguard.listen_port);
-                self.background.find_endpoint(urls.clone(), port, registered, self.folder.endpoint());
+                self.background.find_endpoint(
+                    urls.clone(),
+                    port,
+                    registered,
+                    self.folder.endpoint(),
+                );
             }
         }
     }

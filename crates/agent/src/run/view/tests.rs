@@ -62,7 +62,8 @@ fn what_the_rules_forbid_is_left_out_and_named_until_it_is_put_right() {
         event(AggregateKind::Node, node_id(2).0, body)
     };
     assert!(matches!(view.take(moved("[::1]:22")), Taken::LeftOut(_)));
-    let endpoint = |view: &View| view.current().expect("state").membership.members[&node_id(2)].endpoint;
+    let endpoint =
+        |view: &View| view.current().expect("state").membership.members[&node_id(2)].endpoint;
     assert_eq!(endpoint(&view), mesh([2]).members[&node_id(2)].endpoint, "as it was");
     assert_eq!(view.cursor(), Some(cursor(11)), "it goes on");
     assert_eq!(view.faults().count(), 1);
@@ -70,7 +71,8 @@ fn what_the_rules_forbid_is_left_out_and_named_until_it_is_put_right() {
     assert_eq!(view.faults().count(), 0);
 
     let mut forged = mesh([1, 2, 3]);
-    forged.members.get_mut(&node_id(3)).expect("member").prefix = "2000::/3".parse().expect("prefix");
+    forged.members.get_mut(&node_id(3)).expect("member").prefix =
+        "2000::/3".parse().expect("prefix");
     assert_eq!(view.take(snapshot(forged)), Taken::Changed);
     let members = &view.current().expect("state").membership.members;
     assert_eq!(members.keys().copied().collect::<Vec<_>>(), [node_id(1), node_id(2)]);
@@ -90,7 +92,10 @@ fn a_network_that_can_be_no_mesh_or_has_another_prefix_changes_nothing() {
     let node = NodeIdentity { node_id: node_id(1), network_id: mesh([]).network_id, name };
     let mut forged = saved.clone();
     forged.membership.prefix = "2000::/3".parse().expect("prefix");
-    assert!(View::new(node.clone(), Some(forged)).is_err(), "a file is held against the same rules");
+    assert!(
+        View::new(node.clone(), Some(forged)).is_err(),
+        "a file is held against the same rules"
+    );
     assert!(View::new(node, Some(saved)).is_ok());
 }
 

@@ -47,7 +47,10 @@ fn a_member_that_reaches_out_of_its_place_is_left_out_and_named_and_the_others_s
         (|m| m.prefix = prefix("::/0"), "not within the network's"),
         (|m| m.prefix = prefix("fd00::/48"), "not within the network's"),
         (|m| m.prefix = prefix("10.0.0.0/8"), "not within the network's"),
-        (|m| m.addresses = PeerAddresses::v6("2001:db8::1".parse().expect("address")), "not within"),
+        (
+            |m| m.addresses = PeerAddresses::v6("2001:db8::1".parse().expect("address")),
+            "not within",
+        ),
         (
             |m| {
                 let ipv4 = Some("8.8.8.8".parse().expect("address"));
@@ -135,7 +138,9 @@ fn events_are_held_against_the_same_rules() {
     assert_eq!(join(2, |_| ()), Ok(()), "told again");
     assert!(join(3, |e| e.prefix = prefix("2000::/3")).is_err());
     assert!(join(3, |e| e.public_key = enrolled(2).public_key).is_err());
-    assert!(join(3, |e| (e.prefix, e.addresses) = (enrolled(2).prefix, enrolled(2).addresses)).is_err());
+    assert!(
+        join(3, |e| (e.prefix, e.addresses) = (enrolled(2).prefix, enrolled(2).addresses)).is_err()
+    );
 
     let moved = |endpoint: &str| {
         let endpoint = endpoint.parse().expect("endpoint");

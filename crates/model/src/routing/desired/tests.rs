@@ -226,11 +226,20 @@ fn a_workload_outside_of_the_mesh_is_no_backend_and_is_named() {
     let address = |text: &str| text.parse::<Ipv6Addr>().expect(text);
     let id = WorkloadId(Uuid::from_u128(1));
     for bad in [
-        "::1", "::", "fe80::1", "ff02::1", "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1",
-        "2002:7f00:1::1", "fec0::1",
+        "::1",
+        "::",
+        "fe80::1",
+        "ff02::1",
+        "::ffff:127.0.0.1",
+        "::127.0.0.1",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::1",
+        "fec0::1",
     ] {
         assert!(check_backend(id, address(bad), None).is_err(), "{bad}");
-        assert!(check_backend(id, address(bad), Some("fd00::/48".parse().expect("prefix"))).is_err());
+        assert!(
+            check_backend(id, address(bad), Some("fd00::/48".parse().expect("prefix"))).is_err()
+        );
     }
     let mesh = Some("fd00::/48".parse().expect("prefix"));
     assert!(check_backend(id, address("fd00:0:0:1::9"), mesh).is_ok());
