@@ -26,7 +26,6 @@ const NEEDED: [(Proof, &str); 21] = [
     (Proof::Program("wireguard-go"), "wireguard-go"),
     (Proof::Program("wg"), "wireguard-tools"),
     (Proof::Program("nft"), "nftables"),
-    (Proof::Program("faketime"), "faketime"),
     (Proof::Program("ip"), "iproute2"),
     (Proof::Program("ping"), "iputils-ping"),
     (Proof::Program("unshare"), "util-linux"),

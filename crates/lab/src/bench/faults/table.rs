@@ -181,6 +181,10 @@ pub const FAULTS: &[Fault] = &[
         kind: "endpoint-unused",
         says: &["where nobody reaches it; peers do at"],
         findings: 2,
+        prepare: |trial| {
+            trial.configure_no_endpoint("n1")?;
+            trial.configure_no_endpoint("n2")
+        },
         cause: |trial| {
             for name in ["n1", "n2"] {
                 let mut wrong = trial.underlay(name)?.segments();
@@ -199,6 +203,7 @@ pub const FAULTS: &[Fault] = &[
         name: "two nodes, one endpoint",
         kind: "endpoint-shared",
         says: &["nodes n1, n2"],
+        prepare: |trial| trial.configure_no_endpoint("n1"),
         cause: |trial| trial.set_endpoint("n1", trial.underlay("n2")?),
         heal: |trial| trial.set_endpoint("n1", trial.underlay("n1")?),
         ..PLAIN

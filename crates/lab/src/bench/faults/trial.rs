@@ -192,6 +192,15 @@ impl Trial {
             .map(drop)
     }
 
+    /// Lets what the control plane is told about a node's endpoint last: the agent would put its own
+    /// word against it.
+    pub fn configure_no_endpoint(&mut self, name: &str) -> Result<()> {
+        let config = self.lab.directory.node(name).join("agent.toml").display().to_string();
+        self.stop(name)?;
+        self.shell(name, &format!("sed -i '/^endpoint/d' '{config}'"))?;
+        self.lab.start_agent(name)
+    }
+
     pub fn underlay(&self, name: &str) -> Result<std::net::Ipv6Addr> {
         Ok(self.lab.description().node(name)?.underlay)
     }
