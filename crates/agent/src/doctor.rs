@@ -17,8 +17,10 @@ use url::Url;
 use crate::{
     certificate::Validity,
     config::AgentConfig,
+    disk,
     egress::{self, Underlay},
     netlink::Netlink,
+    port,
     probe::{self, Targets},
     state::{LoadedState, NodeIdentity, StateFolder},
     wireguard::{Observation, WireGuard, word},
@@ -59,6 +61,7 @@ pub async fn examine(
     let mut report = Report::default();
     let folder = StateFolder::new(&config.state_dir);
     report.folder(&folder);
+    report.disk(&folder);
     for exposed in folder.exposed_files(config.enrolment_token_file.as_deref()) {
         report.add(Severity::Failure, "private file", exposed);
     }
@@ -72,6 +75,7 @@ pub async fn examine(
         report.own_key(&folder, node, membership);
     }
     let observation = report.interface(config).await;
+    report.port(config.wireguard.listen_port, observation.as_ref());
     if let (Some(node), Some(membership), Some(observation)) = (node, membership, observation) {
         report.peers(&node, &membership, &observation);
         report.mtu(&node, &membership, &observation).await;
@@ -103,6 +107,30 @@ impl Report {
         if folder.has_left() {
             let text = "this node was removed from its network; empty the folder to enrol it again";
             self.add(Severity::Failure, "membership", text);
+        }
+    }
+
+    fn disk(&mut self, folder: &StateFolder) {
+        match disk::check(folder.path()) {
+            Ok(()) => self.add(Severity::Ok, "disk", "has room for the state"),
+            Err(error) => self.add(Severity::Failure, "disk", error),
+        }
+    }
+
+    /// Userspace WireGuard that did not get its port looks well otherwise.
+    fn port(&mut self, wanted: u16, found: Option<&Observation>) {
+        let subject = format!("UDP port {wanted}");
+        let listens_on = found.and_then(|found| found.interface.listen_port);
+        if listens_on == Some(wanted) {
+            return self.add(Severity::Ok, &subject, "WireGuard listens on it");
+        }
+        match port::check_free(wanted) {
+            Err(busy) => self.add(Severity::Failure, &subject, busy),
+            Ok(()) => {
+                let now = listens_on.map_or_else(String::new, |port| format!(" but on {port}"));
+                let text = format!("WireGuard does not listen on it{now}; does sextant-agent run?");
+                self.add(Severity::Failure, &subject, text);
+            }
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    io,
+    net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket},
 };
 
 use crate::netlink::{Netlink, NetlinkError};
@@ -40,6 +41,15 @@ pub async fn underlay(
     Ok(least.map(|mtu| Underlay { mtu, unreachable }))
 }
 
+/// Whether this machine has the address; `None` if that cannot be told.
+pub fn is_local(address: IpAddr) -> Option<bool> {
+    match UdpSocket::bind((address, 0)) {
+        Ok(_) => Some(true),
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Some(false),
+        Err(_) => None,
+    }
+}
+
 struct Links<'a> {
     netlink: &'a Netlink,
     mtus: BTreeMap<u32, Option<u32>>,
@@ -67,7 +77,7 @@ impl Links<'_> {
 }
 
 /// The address from which this machine reaches `destination`.
-pub async fn source_address(destination: SocketAddr) -> std::io::Result<IpAddr> {
+pub async fn source_address(destination: SocketAddr) -> io::Result<IpAddr> {
     let socket = tokio::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).await?;
     // Nothing is sent: connecting a datagram socket only makes the kernel choose.
     socket.connect(destination).await?;

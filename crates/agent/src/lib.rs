@@ -11,13 +11,17 @@
 
 pub mod certificate;
 pub mod config;
+pub mod disk;
 pub mod doctor;
 pub mod egress;
 pub mod endpoint;
 pub mod enrol;
+pub mod heard;
 pub mod key;
 pub mod netlink;
+pub mod port;
 pub mod probe;
+pub mod problem;
 pub mod reconcile;
 pub mod report;
 pub mod run;

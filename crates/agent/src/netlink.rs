@@ -39,6 +39,13 @@ pub struct NetlinkError {
     errno: Option<Errno>,
 }
 
+impl NetlinkError {
+    /// What the kernel answered, if it did.
+    pub fn errno(&self) -> Option<Errno> {
+        self.errno
+    }
+}
+
 /// What kind of interface has the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkKind {

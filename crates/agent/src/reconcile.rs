@@ -12,6 +12,7 @@ use sextant_api::resource::report::WireGuardImplementation;
 use sextant_model::{
     NodeId, Prefix, PublicKey,
     firewall::Placement,
+    health::Kind,
     key::InvalidPublicKey,
     membership::{DesiredMesh, Membership},
     mtu::{self, UnderlayTooNarrow},
@@ -23,6 +24,7 @@ use crate::{
     egress,
     key::PrivateKey,
     netlink::Netlink,
+    problem::Problem,
     wireguard::{Observation, WireGuard, WireGuardError},
     workloads::{Guard, Workloads},
 };
@@ -97,19 +99,22 @@ impl Reconciler {
     /// the others.
     pub async fn pass(&mut self, membership: &Membership, me: NodeId) -> Pass {
         let (Some(mesh), Some(own)) = (membership.desired(me), membership.members.get(&me)) else {
-            let problem = "this node is no member of its network".to_owned();
+            let problem = Problem::new(Kind::Interface, "this node is no member of its network");
             return Pass { problems: vec![problem], ..Pass::default() };
         };
         if let Err(swapped) = self.key.check(self.key_file.clone(), membership, me) {
             let observation = self.observe().await.ok().flatten();
-            let problems = vec![swapped.to_string()];
+            let problems = vec![Problem::new(Kind::KeySwapped, swapped)];
             return Pass { blocked: true, observation, problems, ..Pass::default() };
         }
         let guard = self.workloads.guard(membership, me).await;
         let mesh = self.with_workloads(mesh, membership, &guard);
         let mut pass = match self.converge(mesh, own.endpoint.ip()).await {
             Ok(pass) => pass,
-            Err(error) => Pass { problems: vec![error.to_string()], ..Pass::default() },
+            Err(error) => {
+                let observation = self.observe().await.ok().flatten();
+                Pass { problems: vec![error.problem()], observation, ..Pass::default() }
+            }
         };
         self.carry_workloads(&mut pass, membership, me, guard).await;
         pass
@@ -173,7 +178,8 @@ impl Reconciler {
         let underlay = egress::underlay(&netlink, own, endpoints, index).await?;
         let underlay_mtu = underlay.map(|underlay| underlay.mtu.min(LARGEST_UNDERLAY));
         let (mtu, too_narrow) = overlay_mtu(underlay_mtu, before.as_ref());
-        let mut problems: Vec<String> = too_narrow.iter().map(ToString::to_string).collect();
+        let mut problems: Vec<Problem> =
+            too_narrow.iter().map(|error| Problem::new(Kind::UnderlayMtu, error)).collect();
         let Some(mtu) = mtu else {
             return Ok(Pass { underlay_mtu, problems, observation: before, ..Pass::default() });
         };
@@ -219,9 +225,10 @@ impl Reconciler {
         netlink: &Netlink,
         steps: &[Step],
         before: Option<&Observation>,
-    ) -> Vec<String> {
+    ) -> Vec<Problem> {
         let mut failures = Vec::new();
         let mut rest = steps;
+        let listens_on = before.and_then(|found| found.interface.listen_port);
         let mut target = before.map(|found| (found.index, found.implementation));
         while let Some(step) = rest.first() {
             let length = rest.iter().take_while(|step| is_about_peers(step)).count().max(1);
@@ -230,20 +237,26 @@ impl Reconciler {
             let Some((index, implementation)) = target else {
                 match self.create(netlink).await {
                     Ok(found) => target = Some((found.index, found.implementation)),
-                    Err(error) => return vec![error.to_string()],
+                    Err(error) => return vec![error.problem()],
                 }
                 continue;
             };
             let result = match step {
                 Step::CreateLink => Ok(()),
                 Step::SetDevice { listen_port } => {
-                    self.wireguard.set_device(implementation, &self.key, *listen_port).await
+                    let listens = listens_on == Some(*listen_port);
+                    self.wireguard
+                        .set_device(implementation, &self.key, *listen_port, listens)
+                        .await
                 }
                 Step::SetMtu(mtu) => netlink.set_mtu(index, *mtu).await.map_err(Into::into),
                 Step::AddAddress(address) => {
                     netlink.add_address(index, *address).await.map_err(Into::into)
                 }
-                Step::BringUp => netlink.bring_up(index).await.map_err(Into::into),
+                Step::BringUp => {
+                    let result = netlink.bring_up(index).await.map_err(WireGuardError::from);
+                    result.map_err(|error| error.about_port(self.listen_port))
+                }
                 Step::RemovePeer(_) | Step::SetPeer { .. } => {
                     failures.extend(self.set_peers(implementation, now).await);
                     Ok(())
@@ -264,7 +277,7 @@ impl Reconciler {
                     netlink.remove_unreachable(*prefix).await.map_err(Into::into)
                 }
             };
-            failures.extend(result.err().map(|error: WireGuardError| error.to_string()));
+            failures.extend(result.err().map(|error: WireGuardError| error.problem()));
         }
         failures
     }
@@ -280,19 +293,20 @@ impl Reconciler {
         &self,
         implementation: WireGuardImplementation,
         steps: &[Step],
-    ) -> Vec<String> {
+    ) -> Vec<Problem> {
         let Err(error) = self.wireguard.set_peers(implementation, steps).await else {
             return Vec::new();
         };
         if steps.len() == 1 || !error.is_refusal() {
-            return vec![error.to_string()];
+            return vec![error.problem()];
         }
         let mut failures = Vec::new();
         for step in steps {
             if let Err(error) =
                 self.wireguard.set_peers(implementation, std::slice::from_ref(step)).await
             {
-                failures.push(format!("{}: {error}", subject(step)));
+                let text = format!("{}: {error}", subject(step));
+                failures.push(Problem::new(error.problem().kind, text));
             }
         }
         failures

@@ -2,26 +2,46 @@
 //! one waiting, older ones forgotten.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::Ipv6Addr,
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use sextant_api::{
     Client, ClientError,
-    resource::report::{NodeReport, PeerReport, WireGuardImplementation},
+    resource::{
+        health::PEER_LIMIT,
+        report::{
+            AgentProblem, AgentReport, NodeReport, PeerReport, ReportTaken, WireGuardImplementation,
+        },
+    },
 };
-use sextant_model::{Cursor, NodeId, Timestamp, WorkloadId, membership::Membership};
+use sextant_daemon::clock::Clock;
+use sextant_model::{Cursor, NodeId, Timestamp, WorkloadId, health::plain, membership::Membership};
 use tokio::{sync::watch, task::JoinHandle};
+use uuid::Uuid;
 
-use crate::wireguard::Observation;
+use crate::{
+    heard::Heard, probe::Measurements, problem::Problem, report::clock::ClockWindow,
+    wireguard::Observation,
+};
+
+mod clock;
 
 /// Most lines about problems in one report, as the API allows.
 const PROBLEM_LIMIT: usize = 32;
-/// Longest line about a problem, in characters.
-const LINE_LIMIT: usize = 300;
-/// Most peers in one report: its body must stay below the server's limit.
-const PEER_LIMIT: usize = 200;
+/// Longest line about a problem, in bytes.
+const LINE_LIMIT: usize = 240;
+/// Most troubled peers in one report where there are too many for it: the others have turns too.
+const TROUBLED_LIMIT: usize = PEER_LIMIT / 2;
+/// Time between two reports when nothing changes, in small meshes and in large ones.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(5);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(10);
+/// The same while a peer was lost a short while ago: who hears whom tells what the cause is.
+const SHORTEST_NEWS_INTERVAL: Duration = Duration::from_secs(1);
+/// A control plane that refused what it does not know is asked again with it after so many reports.
+const PLAIN_REPORTS: u32 = 20;
 /// Most workloads in one report, for the same reason. Half of them are the newest: the control plane
 /// waits for these.
 const WORKLOAD_LIMIT: usize = 360;
@@ -43,10 +63,20 @@ pub struct Material<'a> {
     pub ready: &'a BTreeSet<Ipv6Addr>,
     /// MTU of the underlay, in bytes, if known.
     pub underlay_mtu: Option<u32>,
-    /// Round trips in microseconds.
-    pub rtts: &'a BTreeMap<NodeId, u32>,
+    /// What the probe measured.
+    pub measured: &'a Measurements,
+    /// When peers were last heard.
+    pub heard: &'a Heard,
     /// What is wrong.
-    pub problems: &'a [String],
+    pub problems: &'a [Problem],
+    /// Whether the registered endpoint is an address of this machine.
+    pub endpoint_is_local: Option<bool>,
+    /// Which process reports.
+    pub process: Uuid,
+    /// How many reports there were before.
+    pub number: i64,
+    /// See [`AgentReport`].
+    pub clock_ahead_at_most_ms: Option<i64>,
     /// The node's clock.
     pub now: Timestamp,
     /// Which slice of the peers is reported where they are too many for one report.
@@ -56,6 +86,7 @@ pub struct Material<'a> {
 /// Puts a report together.
 pub fn build(material: &Material<'_>) -> NodeReport {
     let interface = material.observation.map(|observation| &observation.interface);
+    let measured = material.measured;
     let mut peers: Vec<PeerReport> = material
         .membership
         .members
@@ -65,24 +96,36 @@ pub fn build(material: &Material<'_>) -> NodeReport {
             let observed = interface.and_then(|interface| interface.peers.get(&member.public_key));
             let traffic = material.observation.and_then(|o| o.traffic.get(&member.public_key));
             let traffic = traffic.copied().unwrap_or_default();
+            let used = observed.and_then(|peer| peer.endpoint);
             PeerReport {
                 node_id: member.node_id,
                 handshake_age_s: observed.and_then(|peer| Some(peer.handshake_age?.as_secs())),
                 rx_bytes: traffic.rx_bytes,
                 tx_bytes: traffic.tx_bytes,
-                endpoint: observed
-                    .and_then(|peer| peer.endpoint)
-                    .filter(|endpoint| *endpoint != member.endpoint),
-                rtt_us: material.rtts.get(&member.node_id).copied(),
+                rtt_us: measured.rtts.get(&member.node_id).copied(),
+                lost: measured.lost.get(&member.node_id).copied(),
+                heard_age_s: material.heard.age_s(member.public_key),
+                endpoint: used.filter(|used| *used != member.endpoint),
+                largest_ok: measured.largest.get(&member.node_id).copied(),
             }
         })
         .collect();
     if peers.len() > PEER_LIMIT {
-        let start = (material.turn * PEER_LIMIT) % peers.len();
-        peers.rotate_left(start);
-        peers.truncate(PEER_LIMIT);
+        peers = chosen(peers, material.turn);
     }
-    let line = |problem: &String| problem.chars().take(LINE_LIMIT).collect();
+    let problems = material.problems.iter().take(PROBLEM_LIMIT);
+    let agent = AgentReport {
+        process: material.process,
+        number: material.number,
+        interval_s: u32::try_from(interval(material.membership.members.len()).as_secs())
+            .unwrap_or(u32::MAX),
+        clock_ahead_at_most_ms: material.clock_ahead_at_most_ms,
+        endpoint_is_local: material.endpoint_is_local,
+        problems: problems
+            .clone()
+            .map(|problem| AgentProblem { kind: problem.kind.word().into(), text: line(problem) })
+            .collect(),
+    };
     NodeReport {
         revision: material.revision,
         agent_version: sextant_daemon::VERSION.into(),
@@ -92,10 +135,50 @@ pub fn build(material: &Material<'_>) -> NodeReport {
             .map_or(WireGuardImplementation::Kernel, |observation| observation.implementation),
         mtu: interface.map_or(0, |interface| interface.mtu),
         underlay_mtu: material.underlay_mtu.unwrap_or(0),
-        problems: material.problems.iter().take(PROBLEM_LIMIT).map(line).collect(),
+        problems: problems.map(line).collect(),
         peers,
         workloads_live: workloads_live(material),
+        agent: Some(agent),
     }
+}
+
+fn line(problem: &Problem) -> String {
+    let mut line = plain(&problem.text);
+    line.truncate(line.floor_char_boundary(LINE_LIMIT));
+    line
+}
+
+/// Those in trouble first, and a slice of the others, another one at each turn.
+fn chosen(peers: Vec<PeerReport>, turn: usize) -> Vec<PeerReport> {
+    let is_troubled =
+        |peer: &PeerReport| peer.lost.is_some_and(|lost| lost > 1) || peer.largest_ok.is_some();
+    let (mut troubled, mut rest): (Vec<_>, Vec<_>) = peers.into_iter().partition(is_troubled);
+    // Where most are in trouble, these have turns as well.
+    if troubled.len() > TROUBLED_LIMIT {
+        let start = (turn * TROUBLED_LIMIT) % troubled.len();
+        troubled.rotate_left(start);
+        rest.extend(troubled.split_off(TROUBLED_LIMIT));
+    }
+    let space = PEER_LIMIT - troubled.len();
+    let start = (turn * space) % rest.len().max(1);
+    rest.rotate_left(start);
+    troubled.extend(rest.into_iter().take(space));
+    troubled
+}
+
+/// Time until the next report when nothing changes, in a mesh of so many members.
+pub fn interval(members: usize) -> Duration {
+    spread(members, 20).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
+}
+
+/// The same while a peer was lost a short while ago.
+pub fn news_interval(members: usize) -> Duration {
+    spread(members, 50).clamp(SHORTEST_NEWS_INTERVAL, LONGEST_INTERVAL)
+}
+
+/// So that all members together report so often in a second.
+fn spread(members: usize, rate: u32) -> Duration {
+    Duration::from_secs(1) * u32::try_from(members).unwrap_or(u32::MAX / 2) / rate
 }
 
 /// Workloads whose address is in its place, so that packets to it arrive. Where they are too
@@ -123,14 +206,23 @@ fn workloads_live(material: &Material<'_>) -> Vec<WorkloadId> {
 #[derive(Debug)]
 pub struct Reporter {
     newest: watch::Sender<Option<NodeReport>>,
+    ahead_at_most_ms: watch::Receiver<Option<i64>>,
     task: JoinHandle<()>,
 }
 
 impl Reporter {
     /// Starts the task. Must be called inside a tokio runtime.
-    pub fn start(client: Client) -> Self {
+    pub fn start(client: Client, clock: Arc<dyn Clock>) -> Self {
         let (newest, waiting) = watch::channel(None);
-        Self { newest, task: tokio::spawn(send(client, waiting)) }
+        let (ahead, ahead_at_most_ms) = watch::channel(None);
+        let task = tokio::spawn(send(client, waiting, clock, ahead));
+        Self { newest, ahead_at_most_ms, task }
+    }
+
+    /// By how much the clock here was ahead of the control plane's at most, in milliseconds, when
+    /// the last answers came.
+    pub fn clock_ahead_at_most_ms(&self) -> Option<i64> {
+        *self.ahead_at_most_ms.borrow()
     }
 
     /// Sends `report` instead of any that still waits.
@@ -145,15 +237,33 @@ impl Drop for Reporter {
     }
 }
 
-async fn send(client: Client, mut waiting: watch::Receiver<Option<NodeReport>>) {
-    let mut failures = 0u32;
+async fn send(
+    client: Client,
+    mut waiting: watch::Receiver<Option<NodeReport>>,
+    clock: Arc<dyn Clock>,
+    ahead: watch::Sender<Option<i64>>,
+) {
+    let (mut failures, mut plain_reports) = (0u32, 0u32);
+    let mut window = ClockWindow::default();
     while waiting.changed().await.is_ok() {
         loop {
             let Some(report) = waiting.borrow_and_update().clone() else { break };
+            let report = if plain_reports > 0 { report.without_additions() } else { report };
             match client.report(&report).await {
-                Ok(()) => {
+                Ok(taken) => {
                     failures = 0;
+                    plain_reports = plain_reports.saturating_sub(1);
+                    if let Some(ReportTaken { now }) = taken {
+                        ahead.send_replace(Some(window.answered(Instant::now(), clock.now(), now)));
+                    }
                     break;
+                }
+                // Control planes of an earlier version refuse what they do not know.
+                Err(ClientError::Problem(problem))
+                    if problem.status == 400 && plain_reports == 0 =>
+                {
+                    tracing::debug!(%problem, "the report is sent again as earlier versions take it");
+                    plain_reports = PLAIN_REPORTS;
                 }
                 Err(error) => {
                     log(&error, failures);
@@ -187,4 +297,4 @@ fn pause(failures: u32) -> Duration {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,7 +9,7 @@ pub mod view;
 use std::sync::Arc;
 
 use sextant_api::{Auth, Client, ClientConfig, ClientError, Trust, client::NamedTime};
-use sextant_daemon::clock::{SystemClock, SystemEntropy};
+use sextant_daemon::clock::{Entropy, SystemClock, SystemEntropy};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -99,6 +99,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<Exit, R
         node
     };
     let saved = load_state(&folder)?;
+    let process = entropy.id();
     let probe = match probe::start(entropy.clone()) {
         Ok(probe) => Some(probe),
         Err(error) => {
@@ -124,6 +125,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<Exit, R
         view,
         reconciler,
         probe,
+        process,
         clock: Arc::new(SystemClock),
         entropy,
     };

@@ -16,6 +16,8 @@ use tokio::{
 
 /// Where userspace implementations put their sockets.
 const SOCKET_FOLDER: &str = "/var/run/wireguard";
+/// What it makes its interface with.
+const TUN: &str = "/dev/net/tun";
 const DEFAULT_PROGRAM: &str = "wireguard-go";
 const START_LIMIT: Duration = Duration::from_secs(10);
 /// How long a process that lives may take to answer.
@@ -30,6 +32,16 @@ pub enum UserspaceError {
         "cannot start \"{program}\": {source}; install wireguard-go, or name another implementation in WG_USERSPACE_IMPLEMENTATION"
     )]
     Spawn {
+        /// Which program.
+        program: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// There is no way to make the interface.
+    #[error(
+        "cannot use \"{TUN}\": {source}; \"{program}\" makes its interface with it (modprobe tun, and let sextant-agent use it)"
+    )]
+    NoTun {
         /// Which program.
         program: String,
         /// Why not.
@@ -106,6 +118,10 @@ pub async fn start(interface: &str) -> Result<(), UserspaceError> {
     let path = socket_path(interface);
     prepare(&path)?;
     let program = program();
+    // The process that is started says of this only that it ended.
+    if let Err(source) = std::fs::OpenOptions::new().read(true).write(true).open(TUN) {
+        return Err(UserspaceError::NoTun { program, source });
+    }
     let spawn = |source| UserspaceError::Spawn { program: program.clone(), source };
     // Its own process group: what ends the agent at a terminal must not end the data plane.
     let mut child = tokio::process::Command::new(&program)

@@ -8,9 +8,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use rustix::io::Errno;
 use sextant_api::resource::report::WireGuardImplementation;
 use sextant_model::{
     Prefix, PublicKey,
+    health::Kind,
     plan::{ObservedInterface, ObservedPeer, Step},
 };
 use tokio::time::timeout;
@@ -23,6 +25,8 @@ use crate::{
     config::{ImplementationChoice, WireGuardConfig},
     key::PrivateKey,
     netlink::{Link, LinkKind, Netlink, NetlinkError},
+    port::{self, PortBusy},
+    problem::Problem,
     userspace::{self, Liveness, UserspaceError},
 };
 
@@ -85,6 +89,9 @@ pub enum WireGuardError {
         "a userspace WireGuard serves \"{0}\" in another network namespace; choose another wireguard.interface"
     )]
     Elsewhere(String),
+    /// Something else listens on its port.
+    #[error(transparent)]
+    PortBusy(#[from] PortBusy),
     /// WireGuard refused.
     #[error("cannot {action} \"{interface}\": {source}")]
     Call {
@@ -185,16 +192,23 @@ impl WireGuard {
         }
     }
 
-    /// Sets the private key and the port.
+    /// Sets the private key and the port; it `listens` on that port already or not.
     pub async fn set_device(
         &self,
         implementation: WireGuardImplementation,
         key: &PrivateKey,
         listen_port: u16,
+        listens: bool,
     ) -> Result<(), WireGuardError> {
+        // Userspace WireGuard only says that it was asked for something invalid, and the kernel's
+        // says it later.
+        if !listens {
+            port::check_free(listen_port)?;
+        }
         let update =
             DeviceUpdate::new().set_private_key(key.as_key().clone()).set_listen_port(listen_port);
-        self.update(implementation, update, "set the key and the port of").await
+        let updated = self.update(implementation, update, "set the key and the port of").await;
+        updated.map_err(|error| error.about_port(listen_port))
     }
 
     /// Does steps about peers as one update, in their order. Other steps are ignored.
@@ -320,6 +334,41 @@ fn plain(endpoint: SocketAddr) -> SocketAddr {
 }
 
 impl WireGuardError {
+    /// The same, where the reason is that somebody else has the port.
+    #[must_use]
+    pub fn about_port(self, port: u16) -> Self {
+        if self.errno() == Some(Errno::ADDRINUSE) { PortBusy::at(port).into() } else { self }
+    }
+
+    fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Netlink(error) => error.errno(),
+            Self::Call { source, .. } => Errno::from_io_error(source),
+            _ => None,
+        }
+    }
+
+    /// The complaint that it is.
+    pub fn problem(&self) -> Problem {
+        let is_forbidden = matches!(self.errno(), Some(Errno::PERM | Errno::ACCESS));
+        let kind = match self {
+            Self::PortBusy(_) => Kind::PortBusy,
+            Self::Userspace(UserspaceError::Spawn { .. }) | Self::NoKernel => {
+                Kind::WireguardMissing
+            }
+            Self::Userspace(UserspaceError::NoTun { .. }) => Kind::NotPermitted,
+            _ if is_forbidden => Kind::NotPermitted,
+            _ if self.is_taken() => Kind::InterfaceTaken,
+            _ => Kind::Interface,
+        };
+        match kind {
+            Kind::NotPermitted if matches!(self, Self::Call { .. }) => {
+                Problem::new(kind, format!("{self}; sextant-agent needs CAP_NET_ADMIN"))
+            }
+            _ => Problem::new(kind, self),
+        }
+    }
+
     /// Whether the name belongs to somebody else; waiting does not change that.
     pub fn is_taken(&self) -> bool {
         matches!(

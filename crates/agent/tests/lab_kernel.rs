@@ -25,7 +25,7 @@ const INTERFACE: &str = "sextant0";
 async fn good(reconciler: &mut Reconciler, membership: &Membership) -> Pass {
     let pass = reconciler.pass(membership, sandbox::ME).await;
     assert!(pass.complete, "{:?}", pass.problems);
-    assert_eq!(pass.problems, Vec::<String>::new());
+    assert_eq!(pass.problems, []);
     pass
 }
 
@@ -62,7 +62,7 @@ fn a_pair_talks_and_drift_is_repaired() {
         // The probe is what makes the two shake hands.
         let probe = probe::start(Arc::new(SystemEntropy)).expect("socket");
         probe.set_targets(Targets::from([(PEER, PEER_OVERLAY)]));
-        wait_for("a round trip", async || probe.rtts().contains_key(&PEER)).await;
+        wait_for("a round trip", async || probe.measurements().rtts.contains_key(&PEER)).await;
         let observed = reconciler.observe().await.expect("readable").expect("there");
         let peer = &observed.interface.peers[&sandbox.peer_key()];
         assert!(peer.handshake_age.expect("handshake") < Duration::from_secs(60));
@@ -205,12 +205,12 @@ fn the_mtu_follows_the_underlay_and_too_narrow_is_refused() {
 
         ip(&["link", "set", "eth0", "mtu", "1350"]);
         let pass = reconciler.pass(&membership, sandbox::ME).await;
-        assert!(pass.problems[0].contains("at least 1360"), "{:?}", pass.problems);
+        assert!(pass.problems[0].text.contains("at least 1360"), "{:?}", pass.problems);
         assert!(pass.complete, "what flows is not stopped");
         ip(&["link", "del", INTERFACE]);
         let pass = reconciler.pass(&membership, sandbox::ME).await;
         assert!(!pass.complete && pass.observation.is_none(), "and nothing new is brought up");
-        assert!(pass.problems[0].contains("at least 1360"), "{:?}", pass.problems);
+        assert!(pass.problems[0].text.contains("at least 1360"), "{:?}", pass.problems);
         ip(&["link", "set", "eth0", "mtu", "1500"]);
         good(&mut reconciler, &membership).await;
     });
@@ -223,19 +223,27 @@ fn what_belongs_to_others_is_left_alone_and_named() {
         ip(&["link", "add", INTERFACE, "type", "veth", "peer", "name", "other"]);
         let pass = reconciler.pass(&membership, sandbox::ME).await;
         assert!(!pass.complete);
-        assert!(pass.problems[0].contains("no WireGuard interface"), "{:?}", pass.problems);
+        assert!(pass.problems[0].text.contains("no WireGuard interface"), "{:?}", pass.problems);
         assert!(ip(&["-d", "link", "show", INTERFACE]).contains("veth"));
         ip(&["link", "del", INTERFACE]);
         ip(&["tuntap", "add", "mode", "tun", "dev", INTERFACE]);
         let pass = reconciler.pass(&membership, sandbox::ME).await;
-        assert!(pass.problems[0].contains("no userspace WireGuard serves"), "{:?}", pass.problems);
+        assert!(
+            pass.problems[0].text.contains("no userspace WireGuard serves"),
+            "{:?}",
+            pass.problems
+        );
         ip(&["link", "del", INTERFACE]);
 
         ip(&["-6", "route", "add", "fd00::/48", "dev", "eth0"]);
         let pass = reconciler.pass(&membership, sandbox::ME).await;
         assert!(!pass.complete);
         assert_eq!(pass.problems.len(), 1, "the other steps were done: {:?}", pass.problems);
-        assert!(pass.problems[0].contains("another interface has a route"), "{:?}", pass.problems);
+        assert!(
+            pass.problems[0].text.contains("another interface has a route"),
+            "{:?}",
+            pass.problems
+        );
         assert!(ip(&["-6", "route", "show", "fd00::/48"]).contains("dev eth0"));
         ip(&["-6", "route", "del", "fd00::/48", "dev", "eth0"]);
         let pass = good(&mut reconciler, &membership).await;
@@ -258,8 +266,8 @@ fn another_key_than_the_nodes_touches_nothing_and_is_named() {
             let pass = swapped.pass(&membership, sandbox::ME).await;
             assert!(pass.blocked && !pass.complete && pass.steps == 0);
             assert!(pass.observation.is_some(), "it is still reported");
-            assert!(pass.problems[0].contains(sandbox::KEY_FILE), "{:?}", pass.problems);
-            assert!(pass.problems[0].contains("restore the key"), "{:?}", pass.problems);
+            assert!(pass.problems[0].text.contains(sandbox::KEY_FILE), "{:?}", pass.problems);
+            assert!(pass.problems[0].text.contains("restore the key"), "{:?}", pass.problems);
         }
         assert_eq!(run("wg", &["showconf", INTERFACE]), before);
         sandbox.ping_from_peer("fd00:0:0:1::1").await;
@@ -278,7 +286,7 @@ fn a_wireguard_that_hangs_is_named_and_recovers() {
         run("kill", &["-STOP", &process]);
         let pass = reconciler.pass(&membership, sandbox::ME).await;
         assert!(!pass.complete);
-        assert!(pass.problems[0].contains("end that process"), "{:?}", pass.problems);
+        assert!(pass.problems[0].text.contains("end that process"), "{:?}", pass.problems);
         run("kill", &["-CONT", &process]);
         assert_eq!(good(&mut reconciler, &membership).await.steps, 0);
     });

@@ -335,6 +335,19 @@ impl Client {
         Ok(Tagged { value, etag })
     }
 
+    /// Sends `call`, decodes the answer if it has content.
+    pub(crate) async fn send_optional<T: DeserializeOwned>(
+        &self,
+        call: Call<'_>,
+    ) -> Result<Option<T>, ClientError> {
+        let (url, _, body) = self.exchange(call).await?;
+        if body.is_empty() {
+            return Ok(None);
+        }
+        let value = serde_json::from_slice(&body);
+        value.map(Some).map_err(|error| ClientError::Unexpected { url, reason: error.to_string() })
+    }
+
     /// Sends `call`, expects no content.
     pub(crate) async fn send_empty(&self, call: Call<'_>) -> Result<(), ClientError> {
         self.exchange(call).await.map(drop)

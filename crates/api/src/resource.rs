@@ -5,6 +5,7 @@ pub mod app;
 pub mod edge;
 pub mod enrolment;
 pub mod environment;
+pub mod health;
 pub mod hostname;
 pub mod network;
 pub mod node;

@@ -4,13 +4,12 @@
 //! that look are here and in [`probe`].
 
 mod checks;
-mod edges;
 mod local;
-mod pairs;
 mod probe;
 
 use serde::Serialize;
-use sextant_api::resource::status::Status;
+use sextant_api::resource::health::NetworkNames;
+use sextant_model::health::{self, Severity};
 
 use crate::{
     args::Globals,
@@ -22,6 +21,8 @@ use crate::{
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
     /// What it is.
     pub what: String,
     /// Where it is.
@@ -39,7 +40,15 @@ impl Finding {
         place: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self { what: what.into(), place: place.into(), remedy: remedy.into() }
+        let severity = Severity::Failure;
+        Self { severity, what: what.into(), place: place.into(), remedy: remedy.into() }
+    }
+}
+
+impl From<&health::Finding> for Finding {
+    fn from(finding: &health::Finding) -> Self {
+        let health::Finding { severity, subject, what, remedy, .. } = finding;
+        Self { severity: *severity, ..Self::new(what, subject, remedy) }
     }
 }
 
@@ -78,7 +87,7 @@ impl Examination {
     pub fn exit(&self) -> Exit {
         if !self.skipped.is_empty() {
             Exit::BadInput
-        } else if self.findings().next().is_some() {
+        } else if self.findings().any(|finding| finding.severity != Severity::Note) {
             Exit::Finding
         } else {
             Exit::Success
@@ -122,15 +131,21 @@ pub async fn examine(globals: &Globals, output: &Output) -> Examination {
     }
     match replicas.into_iter().max_by_key(|(_, status)| status.settled) {
         Some((url, status)) => {
-            let asked = probe::network_names(&url, &credentials);
-            let names = output.patiently(&format!("asking {url} for its networks"), asked).await;
-            examination.checks.push(checks::projections(url.as_str(), &status));
-            examination.checks.extend(mesh(&status, &names));
-            let asked = probe::edges(&url, &credentials);
-            match output.patiently(&format!("asking {url} for its edges"), asked).await {
-                Ok(found) => examination.checks.extend(found.iter().map(edges::edge)),
-                Err(failure) => examination.skipped.push(format!("edges: {failure}")),
-            }
+            let findings = match &status.findings {
+                Some(findings) => findings.clone(),
+                // A control plane of an earlier version does not judge.
+                None => {
+                    let asked = probe::edges(&url, &credentials);
+                    let doing = format!("asking {url} for its edges");
+                    let found = output.patiently(&doing, asked).await;
+                    let edges = found.unwrap_or_else(|failure| {
+                        examination.skipped.push(format!("edges: {failure}"));
+                        Vec::new()
+                    });
+                    status.judge(&edges, &NetworkNames::new())
+                }
+            };
+            examination.checks.extend(checks::platform(&status, &findings));
         }
         None => examination.skipped.push("nodes: no control plane gave their status".into()),
     }
@@ -143,15 +158,6 @@ fn configured(connection: &Connection) -> String {
         Some(name) => format!("configuration: context \"{name}\", {}", urls.join(", ")),
         None => format!("configuration: {}", urls.join(", ")),
     }
-}
-
-/// Everything that the status says about nodes.
-fn mesh(status: &Status, names: &checks::NetworkNames) -> Vec<Check> {
-    let mut examined: Vec<Check> =
-        status.nodes.iter().map(|node| checks::node(node, status)).collect();
-    examined.push(checks::mtus(status, names));
-    examined.push(pairs::handshakes(status));
-    examined
 }
 
 /// A failure as the finding it is.

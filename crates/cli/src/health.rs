@@ -1,52 +1,69 @@
-//! What one node's status comes to: shared by `status`, `node status` and `doctor`.
+//! What the status of nodes comes to: shared by `status`, `node status`, `node remove` and `doctor`. What
+//! is wrong was judged by the control plane.
 
 use sextant_api::resource::{
     node::NodePhase,
     report::PeerReport,
     status::{NodeStatus, Status},
 };
-use sextant_model::{NodeId, placement::CONTACT_LIMIT};
+use sextant_model::{
+    NodeId,
+    health::{Finding, HANDSHAKE_LIMIT_S, Severity},
+    placement::CONTACT_LIMIT,
+};
 
-/// Seconds without a report after which a node counts as out of contact.
+use crate::exit::Exit;
+
+/// Seconds without a report after which an edge counts as out of contact.
 pub const CONTACT_LIMIT_S: u64 = CONTACT_LIMIT.as_secs();
-
-/// Seconds after which a handshake says nothing about the present: WireGuard drops a session after
-/// 180 s (whitepaper section 6.5, Reject-After-Time).
-pub const HANDSHAKE_LIMIT_S: u64 = 180;
 
 /// What a node measures, summed up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeHealth {
-    /// Peers it has a live handshake with.
-    pub handshakes: usize,
-    /// Peers it should have one with: the other active nodes of its network.
+    /// Peers that it reaches; nothing if its last report says nothing about now.
+    pub reached: Option<usize>,
+    /// Peers that it should reach: the other active nodes of its network.
     pub peers: usize,
     /// Worst round trip to any peer, in microseconds.
     pub worst_rtt_us: Option<u32>,
-    /// Why it is not well, one line each. Nothing for a node that is leaving.
-    pub complaints: Vec<String>,
 }
 
 impl NodeHealth {
     /// Of `node`, which is one of `status`.
     pub fn of(node: &NodeStatus, status: &Status) -> Self {
-        let mut health = Self {
-            handshakes: 0,
-            peers: active_peers(node, status).count(),
-            worst_rtt_us: None,
-            complaints: complaints(node),
-        };
-        for peer in active_peers(node, status).filter_map(|other| measured(node, other.node.id)) {
-            health.handshakes += usize::from(has_handshake(peer));
-            health.worst_rtt_us = health.worst_rtt_us.max(peer.rtt_us);
+        let peers = active_peers(node, status).count();
+        if node.is_silent() {
+            return Self { reached: None, peers, worst_rtt_us: None };
         }
-        health
+        let measured: Vec<&PeerReport> =
+            active_peers(node, status).filter_map(|other| measured(node, other.node.id)).collect();
+        let worst_rtt_us = measured.iter().filter_map(|peer| peer.rtt_us).max();
+        let reached = measured.iter().filter(|peer| is_reached(peer)).count();
+        Self { reached: Some(reached), peers, worst_rtt_us }
     }
 }
 
-/// Whether every active node is current and in contact and reports no problem.
-pub fn all_well(status: &Status) -> bool {
-    status.nodes.iter().all(|node| complaints(node).is_empty())
+/// 1 if something has to be done about any of these, 0 otherwise.
+pub fn verdict<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Exit {
+    if findings.into_iter().any(Finding::is_wrong) { Exit::Finding } else { Exit::Success }
+}
+
+/// The words of the findings about a node, or a dash.
+pub fn problems(node: NodeId, findings: &[Finding]) -> String {
+    let about =
+        findings.iter().filter(|finding| finding.is_wrong() && finding.nodes.contains(&node));
+    let mut words: Vec<&str> = about.map(|finding| finding.kind.as_str()).collect();
+    words.dedup();
+    if words.is_empty() { "-".into() } else { words.join(", ") }
+}
+
+/// How bad a finding is, in a column of its own.
+pub fn mark(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Failure => "FAIL",
+        Severity::Warning => "warn",
+        Severity::Note => "note",
+    }
 }
 
 /// The other active nodes of its network.
@@ -66,53 +83,20 @@ pub fn is_active(node: &NodeStatus) -> bool {
     node.node.phase == NodePhase::Active
 }
 
-/// Whether the node reported lately.
-pub fn in_contact(node: &NodeStatus) -> bool {
-    node.contact_age_s.is_some_and(|age| age < CONTACT_LIMIT_S)
-}
-
 /// What `node` last measured of `peer`.
 pub fn measured(node: &NodeStatus, peer: NodeId) -> Option<&PeerReport> {
     node.report.as_ref()?.peers.iter().find(|report| report.node_id == peer)
 }
 
-/// Whether the peer's WireGuard session is alive.
-pub fn has_handshake(peer: &PeerReport) -> bool {
-    peer.handshake_age_s.is_some_and(|age| age <= HANDSHAKE_LIMIT_S)
+/// Whether packets pass to the peer and back. Agents that count no echoes say when a session was made.
+fn is_reached(peer: &PeerReport) -> bool {
+    let has_session = peer.handshake_age_s.is_some_and(|age| age <= HANDSHAKE_LIMIT_S);
+    peer.rtt_us.is_some() || peer.lost.is_none_or(|lost| lost < 2) && has_session
 }
 
 /// `1 event behind`.
 pub fn events_behind(lag: i64) -> String {
     format!("{lag} event{} behind", if lag == 1 { "" } else { "s" })
-}
-
-/// Which machines run as the node, where there are several.
-pub fn duplicates(node: &NodeStatus) -> Option<String> {
-    let (first, others) = node.duplicates.split_first().filter(|(_, others)| !others.is_empty())?;
-    let machines = if others.len() == 1 { "two" } else { "several" };
-    let others = others.join(", ");
-    Some(format!("{machines} machines run as this node: {first} is served, {others} is refused"))
-}
-
-fn complaints(node: &NodeStatus) -> Vec<String> {
-    if !is_active(node) {
-        return Vec::new();
-    }
-    let mut complaints = Vec::new();
-    match node.contact_age_s {
-        None => complaints.push("never reported".into()),
-        Some(_) if !in_contact(node) => complaints.push("out of contact".into()),
-        Some(_) => {}
-    }
-    if let Some(lag) = node.lag.filter(|lag| *lag != 0) {
-        complaints.push(events_behind(lag));
-    }
-    complaints.extend(duplicates(node));
-    if node.node.certificates_revoked {
-        complaints.push("its certificates are revoked".into());
-    }
-    complaints.extend(node.report.iter().flat_map(|report| report.problems.iter().cloned()));
-    complaints
 }
 
 #[cfg(test)]
@@ -169,11 +153,16 @@ pub mod tests {
                 rx_bytes: 1,
                 tx_bytes: 1,
                 rtt_us: Some(500 + u32::from(peer)),
+                lost: None,
+                heard_age_s: None,
+                endpoint: None,
+                largest_ok: None,
             });
             NodeStatus {
                 node: node(id, &format!("n{id}")),
                 revision: Some(9),
                 lag: Some(0),
+                lag_age_s: None,
                 last_contact_at: Some(moment(-3)),
                 contact_age_s: Some(3),
                 clock_skew_ms: Some(12),
@@ -189,17 +178,21 @@ pub mod tests {
                     problems: Vec::new(),
                     peers: peers.collect(),
                     workloads_live: Vec::new(),
+                    agent: None,
                 }),
             }
         };
+        let projection = ProjectionStatus { name: "nodes".into(), checkpoint: 9, behind_s: None };
         Status {
             epoch,
             settled: 9,
             refusals: vec![],
-            projections: vec![ProjectionStatus { name: "nodes".into(), checkpoint: 9 }],
+            projections: vec![projection],
             nodes: (1..=count).map(member).collect(),
             now: now(),
             version: "0.1.0".into(),
+            replicas: Vec::new(),
+            findings: None,
         }
     }
 
@@ -209,43 +202,33 @@ pub mod tests {
     }
 
     #[test]
-    fn a_healthy_mesh_is_well_and_counts_its_handshakes() {
-        let status = healthy(3);
-        assert!(all_well(&status));
-        let health = NodeHealth::of(&status.nodes[0], &status);
-        assert_eq!((health.handshakes, health.peers), (2, 2));
-        assert_eq!(health.worst_rtt_us, Some(503));
-        assert!(all_well(&healthy(0)));
-    }
-
-    #[test]
-    fn each_reason_alone_makes_a_platform_unwell() {
-        type Change = fn(&mut Status);
-        let changes: [(Change, &str); 5] = [
-            (|status| status.nodes[1].contact_age_s = Some(30), "out of contact"),
-            (|status| status.nodes[1].contact_age_s = None, "never reported"),
-            (|status| status.nodes[1].lag = Some(2), "2 events behind"),
-            (|status| status.nodes[1].lag = Some(-1), "-1 events behind"),
-            (|status| report(status, 1).problems.push("no route".into()), "no route"),
-        ];
-        for (change, complaint) in changes {
-            let mut status = healthy(3);
-            change(&mut status);
-            assert!(!all_well(&status), "{complaint}");
-            let health = NodeHealth::of(&status.nodes[1], &status);
-            assert_eq!(health.complaints, [complaint]);
-            status.nodes[1].node.phase = NodePhase::Withdrawn;
-            assert!(all_well(&status), "a node that leaves may be in any state: {complaint}");
-        }
-    }
-
-    #[test]
-    fn old_handshakes_and_departed_peers_do_not_count() {
+    fn a_node_counts_the_peers_that_it_reaches_and_a_silent_one_counts_none() {
         let mut status = healthy(4);
-        report(&mut status, 0).peers[0].handshake_age_s = Some(181);
+        assert_eq!(verdict(&status.judged()), Exit::Success);
+        let health = |status: &Status| NodeHealth::of(&status.nodes[0], status);
+        let all = NodeHealth { reached: Some(3), peers: 3, worst_rtt_us: Some(504) };
+        assert_eq!(health(&status), all);
+        let lost = &mut report(&mut status, 0).peers[0];
+        (lost.rtt_us, lost.lost) = (None, Some(2));
+        report(&mut status, 0).peers[1].rtt_us = None;
         report(&mut status, 0).peers[1].handshake_age_s = None;
         status.nodes[3].node.phase = NodePhase::Withdrawn;
-        let health = NodeHealth::of(&status.nodes[0], &status);
-        assert_eq!((health.handshakes, health.peers), (0, 2));
+        let none = NodeHealth { reached: Some(0), peers: 2, worst_rtt_us: None };
+        assert_eq!(health(&status), none);
+        status.nodes[0].contact_age_s = Some(30);
+        assert_eq!(health(&status).reached, None);
+    }
+
+    #[test]
+    fn a_control_plane_that_does_not_judge_is_judged_here() {
+        let mut status = healthy(3);
+        status.nodes[1].contact_age_s = Some(30);
+        let findings = status.judged();
+        assert_eq!(verdict(&findings), Exit::Finding);
+        let ids: Vec<NodeId> = status.nodes.iter().map(|node| node.node.id).collect();
+        assert_eq!(problems(ids[1], &findings), "agent-silent");
+        assert_eq!(problems(ids[0], &findings), "-");
+        status.findings = Some(Vec::new());
+        assert_eq!(status.judged(), [], "its word counts");
     }
 }

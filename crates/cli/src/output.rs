@@ -8,7 +8,7 @@ use std::{
 
 use comfy_table::{Table, presets};
 use serde::{Deserialize, Serialize};
-use sextant_model::Timestamp;
+use sextant_model::{Timestamp, health::plain};
 use time::OffsetDateTime;
 
 use crate::{
@@ -311,17 +311,10 @@ pub fn details<'a>(lines: impl IntoIterator<Item = (&'a str, String)>) -> String
     })
 }
 
-/// `text` without anything that a terminal would obey: what nodes and servers say is shown, not run.
+/// `text` without anything that a terminal would obey or that turns text around: what nodes and
+/// servers say is shown, not run.
 pub fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-    }
-    shown
+    plain(text)
 }
 
 /// The word an API type is written as.
@@ -377,6 +370,7 @@ mod tests {
     #[test]
     fn what_others_say_cannot_drive_the_terminal() {
         assert_eq!(printable("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb\\nc");
+        assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
         let text = table(&["problem"], [vec!["x\u{9b}31m\r".into()]]);
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
     }

@@ -15,6 +15,7 @@ use crate::{
     appender::Appender,
     auth::{Principal, Scope},
     ca::Ca,
+    database_clock::DatabaseClock,
     door::Door,
     error::ApiError,
     ingress::HostnameRules,
@@ -72,8 +73,10 @@ pub struct Parts {
     pub tokens: TokenCache,
     /// How fast the operators of each org have caused events here.
     pub rates: Rates,
-    /// Time.
+    /// This machine's clock.
     pub clock: Box<dyn Clock>,
+    /// How far that is from the database's.
+    pub database_clock: DatabaseClock,
     /// Ids and secrets.
     pub entropy: Box<dyn Entropy>,
     /// The streams that are open, so that shutting down can wait for their goodbyes.
@@ -97,9 +100,9 @@ impl App {
         }
     }
 
-    /// The present moment.
+    /// The present moment, by the database's clock.
     pub fn now(&self) -> Timestamp {
-        self.clock.now()
+        self.database_clock.of(self.clock.now())
     }
 
     /// A new id.

@@ -18,6 +18,7 @@ pub mod auth;
 pub mod ca;
 pub mod command;
 pub mod config;
+pub mod database_clock;
 pub mod descriptors;
 pub mod dns;
 pub mod door;

@@ -17,6 +17,7 @@ use crate::{
     appender::appender,
     ca::Ca,
     config::Config,
+    database_clock::{self, DatabaseClock},
     descriptors,
     door::{
         Door,
@@ -117,6 +118,19 @@ async fn announce_ready(app: App, stop: CancellationToken) {
     }
 }
 
+/// What the replica is called beside others: the first address at which others reach it, else the
+/// first of its names and its port.
+fn called(names: &[String], addresses: &[SocketAddr]) -> String {
+    let of_this_machine =
+        |address: &&SocketAddr| !address.ip().is_unspecified() && !address.ip().is_loopback();
+    if let Some(address) = addresses.iter().find(of_this_machine) {
+        return address.to_string();
+    }
+    let name = names.first().map_or("unnamed", String::as_str);
+    let port = addresses.first().map_or(0, SocketAddr::port);
+    if name.contains(':') { format!("[{name}]:{port}") } else { format!("{name}:{port}") }
+}
+
 /// How a replica is to be.
 #[derive(Debug)]
 pub struct Settings {
@@ -170,12 +184,15 @@ impl Replica {
             tokens: TokenCache::default(),
             rates: Rates::default(),
             clock: Box::new(SystemClock),
+            database_clock: DatabaseClock::default(),
             entropy: Box::new(SystemEntropy),
             streams: TaskTracker::new(),
             stop: stop.clone(),
         });
         let streams = app.streams.clone();
-        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+        let addresses =
+            listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+        let name = called(&names, &addresses);
         let (tls, renewal) = server::tls(&app, names, stop.clone())?;
         // Requests in flight wait for the tail, so it stops last.
         let tail_stop = CancellationToken::new();
@@ -187,6 +204,7 @@ impl Replica {
         chores.spawn(appending.run(store.own(), tail_stop.clone()));
         chores.spawn(record::run(app.clone(), tail_stop.clone()));
         chores.spawn(housekeeping::run(app.clone(), stop.clone()));
+        chores.spawn(database_clock::run(app.clone(), name, stop.clone()));
         chores.spawn(renewal);
         chores.spawn(announce_ready(app.clone(), tail_stop.clone()));
         let mut serving = JoinSet::new();

@@ -226,6 +226,17 @@ pub enum BenchSubject {
         #[arg(long)]
         keep: bool,
     },
+    /// Cause one fault after the other and see whether `sextant status` and `doctor` name it in time,
+    /// and not any more once it is healed; exit code 1 if not
+    #[command(after_help = "Example: sextant-lab bench faults --only pair")]
+    Faults {
+        /// Only those with this in their name
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+        /// Leave the lab running at the end
+        #[arg(long)]
+        keep: bool,
+    },
     /// Compare sextant-edge with HAProxy, nginx and sozu, one core each; exit code 1 if a goal is
     /// missed. Needs no lab
     #[command(after_help = "\

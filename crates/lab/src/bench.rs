@@ -1,9 +1,11 @@
 //! What only a whole platform can show: how fast a join is known to all ([`join`]), and that
-//! nothing is lost or cut when its parts are killed ([`kill`]), how fast a change of routes is live
-//! ([`routes`]), and that strangers and one tenant leave the platform to the others ([`pressure`]). And what the edge costs beside other
+//! nothing is lost or cut when its parts are killed ([`kill`]), that each fault is named by its cause
+//! ([`faults`]), how fast a change of routes is live ([`routes`]), and that strangers and one tenant
+//! leave the platform to the others ([`pressure`]). And what the edge costs beside other
 //! proxies ([`edge`]).
 
 pub mod edge;
+pub mod faults;
 mod figures;
 pub mod join;
 pub mod kill;

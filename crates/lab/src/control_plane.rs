@@ -111,6 +111,12 @@ impl Lab {
 
     /// Starts a replica and waits until it can serve.
     pub fn start_replica(&mut self, name: &str) -> Result<()> {
+        let (index, pid) = self.start_replica_by(name, &[])?;
+        self.await_replica(index, pid)
+    }
+
+    /// Starts a replica with these words before its command line. Returns its index and pid.
+    pub fn start_replica_by(&mut self, name: &str, words: &[&str]) -> Result<(usize, u32)> {
         let host = self.description.host(name)?;
         let config = self.control_config(name);
         let program = self.programs.control()?;
@@ -122,6 +128,7 @@ impl Lab {
             None => bind(url.port().unwrap_or_default())?,
         };
         let mut command = host.entry();
+        command.extend(words.iter().map(OsString::from));
         command.extend(self.clock_words(name)?);
         command.extend([program.into(), "run".into(), "--config".into(), OsString::from(config)]);
         let log = self.directory.log(name);
@@ -129,7 +136,7 @@ impl Lab {
         let pid = daemon.start(&self.description.lab_id)?;
         self.description.replicas[index].pids.control = Some(pid);
         self.save()?;
-        self.await_replica(index, pid)
+        Ok((index, pid))
     }
 
     /// Waits until every replica that is meant to run can serve.

@@ -198,6 +198,12 @@ impl Lab {
         underlay::plug_cable(&self.description.lab_id, &switch, &host, &self.interrupt)
     }
 
+    /// Lets no longer packets pass at the switch's end of a host's cable.
+    pub fn narrow_cable(&self, name: &str, mtu: u32) -> Result<()> {
+        let (switch, host) = (self.description.host("switch")?, self.description.host(name)?);
+        underlay::narrow_cable(&self.description.lab_id, &switch, &host, mtu)
+    }
+
     /// Starts a daemon that is not running.
     pub fn start(&mut self, target: &Target) -> Result<()> {
         self.check_startable(target)?;

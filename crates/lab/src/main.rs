@@ -14,7 +14,7 @@ use clap::Parser;
 use sextant_lab::{
     Lab, LabDescription, LabDirectory, LabError, Programs, Progress, Size, Target,
     bench::{
-        edge,
+        edge, faults,
         join::{self, JoinOptions},
         kill::{self, KillOptions},
         pressure, routes,
@@ -219,6 +219,7 @@ fn bench(subject: &BenchSubject) -> anyhow::Result<bool> {
             let seed = seed.unwrap_or_else(rand::random);
             Ok(kill::run(KillOptions { rounds, nodes, seed, keep })?)
         }
+        BenchSubject::Faults { only, keep } => Ok(faults::run(only.as_deref(), *keep)?),
         BenchSubject::Edge(options) => Ok(edge::run(options)?),
         &BenchSubject::Routes(options) => Ok(routes::run(options)?),
         &BenchSubject::Pressure(options) => Ok(pressure::run(options)?),

@@ -116,7 +116,13 @@ impl Lab {
 
     /// Starts the agent of a node.
     pub fn start_agent(&mut self, name: &str) -> Result<()> {
+        self.start_agent_by(name, &[])
+    }
+
+    /// Starts the agent of a node with these words before its command line.
+    pub fn start_agent_by(&mut self, name: &str, words: &[&str]) -> Result<()> {
         let mut command = self.description.host(name)?.entry();
+        command.extend(words.iter().map(OsString::from));
         let config = self.directory.node(name).join("agent.toml");
         let program = self.programs.agent()?;
         command.extend(self.clock_words(name)?);

@@ -118,6 +118,13 @@ pub fn plug_cable(lab: &LabId, switch: &Host, host: &Host, interrupt: &Interrupt
     await_carrier(lab, switch, host, interrupt)
 }
 
+/// Sets the MTU of the switch's end of a host's cable, which drops longer packets to the host; the
+/// host does not see it.
+pub fn narrow_cable(lab: &LabId, switch: &Host, host: &Host, mtu: u32) -> Result<()> {
+    let mtu = mtu.to_string();
+    run(switch.command(lab, "ip").args(["link", "set", &port(host), "mtu", &mtu])).map(drop)
+}
+
 /// The switch's end of a host's cable. The pid keeps it short whatever the host's name is.
 fn port(host: &Host) -> String {
     format!("port{}", host.holder)

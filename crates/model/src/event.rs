@@ -600,8 +600,8 @@ mod tests {
     #[test]
     fn the_list_of_types_names_every_event() {
         let body = EventBody::from_columns("comet-landed", serde_json::json!({}));
-        let error = body.unknown().expect("unknown").reason.clone();
-        let (_, expected) = error.split_once("expected one of ").expect("the types it knows");
+        let reason = &body.unknown().expect("unknown").reason;
+        let (_, expected) = reason.split_once("expected one of ").expect("the types it knows");
         let known: Vec<_> = expected.split('`').skip(1).step_by(2).collect();
         assert_eq!(known, EventBody::TYPES);
     }

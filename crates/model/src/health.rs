@@ -85,6 +85,12 @@ pub struct Node<'a> {
     pub lag: Option<i64>,
     /// Seconds since the oldest of these happened.
     pub lag_age_s: Option<u64>,
+    /// The machines that run as this node, if there are several: the first one is served.
+    pub duplicates: &'a [String],
+    /// Whether an operator has revoked its certificates.
+    pub is_revoked: bool,
+    /// Nodes that must drop it before it can leave.
+    pub waits_for: &'a [NodeId],
     /// Its last report, if this version can read it.
     pub report: Option<Report<'a>>,
 }

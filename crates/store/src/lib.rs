@@ -21,6 +21,7 @@ pub mod placements;
 pub mod projection;
 pub mod read;
 mod refusals;
+pub mod replicas;
 pub mod report;
 mod role;
 mod session;

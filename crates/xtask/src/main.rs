@@ -96,6 +96,8 @@ enum Subject {
     Join,
     /// What is lost when parts are killed at random moments; nothing may be
     Kill,
+    /// Whether each fault is named by its cause in time, and forgotten once it is healed
+    Faults,
     /// The edge beside HAProxy, nginx and sozu
     Edge,
     /// How soon a change of routes is live, with few and with 100,000 hostnames
@@ -147,6 +149,7 @@ fn bench(subject: Subject, arguments: &[OsString]) -> anyhow::Result<()> {
         Subject::Ipam => of_crate("sextant-store", "ipam"),
         Subject::Join => lab(&["bench", "join"], arguments),
         Subject::Kill => lab(&["bench", "kill"], arguments),
+        Subject::Faults => lab(&["bench", "faults"], arguments),
         Subject::Edge => release_lab(&["sextant-edge"], &["bench", "edge"], arguments),
         Subject::Routes => {
             let platform = ["sextant-control", "sextant-agent", "sextant-edge"];

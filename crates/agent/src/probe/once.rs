@@ -11,10 +11,7 @@ use sextant_daemon::clock::Entropy;
 use sextant_model::NodeId;
 use tokio::time::{Instant, timeout_at};
 
-use super::{HEADER, PACKET, Targets, reply, request, socket};
-
-/// Bytes of an IPv6 header.
-const IPV6_HEADER: usize = 40;
+use super::{HEADER, IPV6_HEADER, PACKET, Targets, reply, request, socket};
 
 /// Which of the targets answer an echo in a packet of `size` bytes (at least the smallest that
 /// can hold one) within `limit`.

@@ -1,7 +1,6 @@
 //! The socket under the prober, and the task that owns both.
 
 use std::{
-    collections::BTreeMap,
     io,
     net::SocketAddr,
     sync::Arc,
@@ -9,14 +8,13 @@ use std::{
 };
 
 use sextant_daemon::clock::Entropy;
-use sextant_model::NodeId;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::UdpSocket,
     sync::{Notify, watch},
 };
 
-use super::{Prober, Targets};
+use super::{Measurements, Prober, Targets};
 
 /// Pause after a socket error that would otherwise come back at once.
 const ERROR_PAUSE: Duration = Duration::from_millis(200);
@@ -25,8 +23,10 @@ const ERROR_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct ProbeHandle {
     targets: watch::Sender<Targets>,
+    mtu: watch::Sender<u32>,
     hurry: Arc<Notify>,
-    rtts: watch::Receiver<BTreeMap<NodeId, u32>>,
+    news: Arc<Notify>,
+    measurements: watch::Receiver<Measurements>,
 }
 
 impl ProbeHandle {
@@ -44,9 +44,19 @@ impl ProbeHandle {
         self.hurry.notify_one();
     }
 
-    /// The last round trip to each peer that answered its last echo, in microseconds.
-    pub fn rtts(&self) -> BTreeMap<NodeId, u32> {
-        self.rtts.borrow().clone()
+    /// The interface has this MTU now.
+    pub fn set_mtu(&self, mtu: u32) {
+        self.mtu.send_if_modified(|current| std::mem::replace(current, mtu) != mtu);
+    }
+
+    /// Waits until a peer was lost or is back, for short packets or for long ones. Cancel safe.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// What is known at this moment.
+    pub fn measurements(&self) -> Measurements {
+        self.measurements.borrow().clone()
     }
 }
 
@@ -54,10 +64,12 @@ impl ProbeHandle {
 pub fn start(entropy: Arc<dyn Entropy>) -> io::Result<ProbeHandle> {
     let socket = open()?;
     let (targets, wanted) = watch::channel(Targets::new());
-    let (results, rtts) = watch::channel(BTreeMap::new());
-    let hurry = Arc::new(Notify::new());
-    tokio::spawn(serve(socket, wanted, hurry.clone(), results, entropy));
-    Ok(ProbeHandle { targets, hurry, rtts })
+    let (mtu, new_mtu) = watch::channel(0);
+    let (results, measurements) = watch::channel(Measurements::default());
+    let (hurry, news) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let steering = Steering { wanted, new_mtu, hurry: hurry.clone() };
+    tokio::spawn(serve(socket, steering, results, news.clone(), entropy));
+    Ok(ProbeHandle { targets, mtu, hurry, news, measurements })
 }
 
 /// A datagram ICMPv6 socket gets only its own replies, but few systems allow it; a raw one needs
@@ -75,11 +87,18 @@ pub(super) fn open() -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
+/// What the handle asks for.
+struct Steering {
+    wanted: watch::Receiver<Targets>,
+    new_mtu: watch::Receiver<u32>,
+    hurry: Arc<Notify>,
+}
+
 async fn serve(
     socket: UdpSocket,
-    mut wanted: watch::Receiver<Targets>,
-    hurry: Arc<Notify>,
-    results: watch::Sender<BTreeMap<NodeId, u32>>,
+    mut steering: Steering,
+    results: watch::Sender<Measurements>,
+    news: Arc<Notify>,
     entropy: Arc<dyn Entropy>,
 ) {
     let mut prober = Prober::new(identifier());
@@ -93,18 +112,21 @@ async fn serve(
                 tracing::debug!(peer = %echo.to, %error, "an echo could not be sent");
             }
         }
-        results.send_if_modified(|current| {
-            let rtts = prober.rtts();
-            let changed = *current != rtts;
-            *current = rtts;
-            changed
-        });
+        let found = prober.measurements(now);
+        if results.borrow().verdict() != found.verdict() {
+            news.notify_one();
+        }
+        results.send_replace(found);
         tokio::select! {
-            changed = wanted.changed() => match changed {
-                Ok(()) => prober.set_targets(&wanted.borrow_and_update(), Instant::now()),
+            changed = steering.wanted.changed() => match changed {
+                Ok(()) => prober.set_targets(&steering.wanted.borrow_and_update(), Instant::now()),
                 Err(_) => return,
             },
-            () = hurry.notified() => prober.hurry(Instant::now()),
+            changed = steering.new_mtu.changed() => match changed {
+                Ok(()) => prober.set_mtu(*steering.new_mtu.borrow_and_update(), Instant::now()),
+                Err(_) => return,
+            },
+            () = steering.hurry.notified() => prober.hurry(Instant::now()),
             received = socket.recv_from(&mut buffer) => match received {
                 Ok((length, from)) => prober.receive(from.ip(), &buffer[..length], Instant::now()),
                 Err(error) => {

@@ -10,10 +10,14 @@ fn address(n: u16) -> Ipv6Addr {
     Ipv6Addr::new(0xfd00, 0, 0, n, 0, 0, 0, 1)
 }
 
-fn answer(echo: &Echo) -> [u8; PACKET] {
-    let mut message = echo.message;
+fn answer(echo: &Echo) -> Vec<u8> {
+    let mut message = echo.message.clone();
     message[0] = ECHO_REPLY;
     message
+}
+
+fn rtts(prober: &Prober) -> BTreeMap<NodeId, u32> {
+    prober.measurements(Instant::now()).rtts
 }
 
 fn prober(now: Instant) -> Prober {
@@ -35,7 +39,7 @@ fn new_peers_are_measured_at_once_and_one_echo_is_under_way_to_each() {
 }
 
 #[test]
-fn a_reply_gives_the_round_trip_and_the_next_echo_comes_ten_seconds_later() {
+fn a_reply_gives_the_round_trip_and_the_next_echo_comes_some_seconds_later() {
     let start = Instant::now();
     let mut prober = Prober::new(7);
     prober.set_targets(&Targets::from([(id(1), address(1))]), start);
@@ -44,12 +48,16 @@ fn a_reply_gives_the_round_trip_and_the_next_echo_comes_ten_seconds_later() {
     for millis in [70, 3, 4] {
         let echo = prober.due(now, || 5)[0];
         prober.receive(address(1).into(), &answer(&echo), now + Duration::from_millis(millis));
-        assert_eq!(prober.rtts()[&id(1)], u32::try_from(millis).expect("short") * 1000);
+        assert_eq!(rtts(&prober)[&id(1)], u32::try_from(millis).expect("short") * 1000);
         let next = prober.wake_at().expect("due");
         pauses.push(next - now);
         now = next;
     }
-    assert_eq!(pauses, [SECOND_LOOK, INTERVAL, INTERVAL], "the first one included a handshake");
+    assert_eq!(
+        pauses,
+        [SECOND_LOOK, SHORTEST_INTERVAL, SHORTEST_INTERVAL],
+        "the first one included a handshake"
+    );
 }
 
 #[test]
@@ -59,11 +67,11 @@ fn a_lost_echo_takes_the_round_trip_away() {
     let echoes = prober.due(now, || 5);
     prober.receive(address(1).into(), &answer(&echoes[0]), now);
     prober.expire(now + DEADLINE);
-    assert!(prober.rtts().contains_key(&id(1)), "only the other one is lost");
+    assert!(rtts(&prober).contains_key(&id(1)), "only the other one is lost");
     let later = prober.wake_at().expect("due");
     assert_eq!(prober.due(later, || 5)[0].to, address(1));
     prober.expire(later + DEADLINE);
-    assert!(prober.rtts().is_empty());
+    assert!(rtts(&prober).is_empty());
 }
 
 #[test]
@@ -77,7 +85,7 @@ fn only_the_reply_that_is_waited_for_counts() {
     });
     let good = answer(&echoes[0]);
     let changed = |at: usize| {
-        let mut message = good;
+        let mut message = good.clone();
         message[at] ^= 1;
         message
     };
@@ -89,14 +97,14 @@ fn only_the_reply_that_is_waited_for_counts() {
         ("nonce", changed(15)),
     ] {
         prober.receive(address(1).into(), &message, now);
-        assert!(prober.rtts().is_empty(), "{what}");
+        assert!(rtts(&prober).is_empty(), "{what}");
     }
     prober.receive(address(1).into(), &good[..15], now);
     prober.receive(address(1).into(), &echoes[0].message, now);
-    assert!(prober.rtts().is_empty());
+    assert!(rtts(&prober).is_empty());
     prober.expire(now + DEADLINE);
     prober.receive(address(1).into(), &good, now + DEADLINE);
-    assert!(prober.rtts().is_empty(), "late is lost");
+    assert!(rtts(&prober).is_empty(), "late is lost");
 }
 
 #[test]
@@ -113,7 +121,11 @@ fn a_peer_that_is_lost_is_tried_again_soon_and_then_rarely() {
         pauses.push((next - now).as_secs());
         now = next;
     }
-    assert_eq!(pauses, [1, 2, 4, 8, 10, 10]);
+    assert_eq!(pauses, [1, 2, 3, 3, 3, 3]);
+    let found = prober.measurements(now);
+    assert_eq!(found.lost[&id(1)], 6);
+    assert!(found.is_news, "it was lost less than half a minute ago");
+    assert!(!prober.measurements(now + FRESH).is_news);
 }
 
 #[test]
@@ -125,7 +137,7 @@ fn a_new_interface_measures_everybody_at_once() {
     prober.hurry(now);
     assert_eq!(prober.due(now, || 6).len(), 2);
     prober.receive(address(2).into(), &answer(&echoes[1]), now);
-    assert_eq!(prober.rtts().len(), 1, "the echo through the old interface is forgotten");
+    assert_eq!(rtts(&prober).len(), 1, "the echo through the old interface is forgotten");
 }
 
 #[test]
@@ -137,6 +149,56 @@ fn a_peer_that_is_gone_or_moved_is_forgotten() {
     for echo in &echoes {
         prober.receive(echo.to.into(), &answer(echo), now);
     }
-    assert!(prober.rtts().is_empty());
+    assert!(rtts(&prober).is_empty());
     assert_eq!(prober.due(now, || 5).len(), 1);
+}
+
+#[test]
+fn a_loss_is_news_with_the_second_one_and_so_is_the_way_back() {
+    let mut now = Instant::now();
+    let mut prober = Prober::new(7);
+    prober.set_targets(&Targets::from([(id(1), address(1))]), now);
+    let mut dead = Vec::new();
+    for _ in 0..3 {
+        prober.due(now, || 5);
+        now = prober.wake_at().expect("outstanding");
+        prober.expire(now);
+        dead.push(prober.measurements(now).verdict().0.len());
+        now = prober.wake_at().expect("due");
+    }
+    assert_eq!(dead, [0, 1, 1]);
+    let echo = prober.due(now, || 5)[0].clone();
+    prober.receive(address(1).into(), &answer(&echo), now);
+    let found = prober.measurements(now);
+    assert_eq!((found.verdict().0.len(), found.lost.len(), found.is_news), (0, 0, false));
+}
+
+#[test]
+fn echoes_stay_few_in_large_meshes() {
+    let now = Instant::now();
+    for (peers, seconds) in [(1, 3), (60, 3), (100, 5), (200, 10), (1000, 10)] {
+        let mut prober = Prober::new(7);
+        prober.set_targets(&(0..peers).map(|n| (id(n.into()), address(n))).collect(), now);
+        assert_eq!(prober.interval(), Duration::from_secs(seconds), "{peers}");
+    }
+}
+
+#[test]
+fn a_long_echo_follows_the_short_ones_to_a_peer_that_answers() {
+    let start = Instant::now();
+    let mut prober = Prober::new(7);
+    prober.set_targets(&Targets::from([(id(1), address(1))]), start);
+    let first = prober.due(start, || 5);
+    let later = start + SECOND_LOOK;
+    assert_eq!(first.len(), 1);
+    prober.receive(address(1).into(), &answer(&first[0]), start);
+    let short = prober.due(later, || 6);
+    assert_eq!(short.len(), 1, "the MTU is not known yet");
+    prober.receive(address(1).into(), &answer(&short[0]), later);
+    prober.set_mtu(1420, later);
+    let long = prober.due(later + SECOND_LOOK, || 7);
+    let lengths: Vec<usize> = long.iter().map(|echo| echo.message.len()).collect();
+    assert_eq!(lengths, [1420 - IPV6_HEADER]);
+    prober.receive(address(1).into(), &answer(&long[0]), later + SECOND_LOOK);
+    assert!(prober.measurements(later).largest.is_empty());
 }

@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeSet, net::Ipv6Addr};
 
+use sextant_model::health::Kind;
+
 use super::Tally;
-use crate::{wireguard::Observation, workloads::Outcome};
+use crate::{problem::Problem, wireguard::Observation, workloads::Outcome};
 
 /// What became of one pass.
 #[derive(Clone, Debug, Default)]
@@ -24,8 +26,8 @@ pub struct Pass {
     pub underlay_mtu: Option<u32>,
     /// Addresses of workloads that packets reach, through rules that know them.
     pub ready: BTreeSet<Ipv6Addr>,
-    /// What is wrong, a line each.
-    pub problems: Vec<String>,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
 }
 
 impl Pass {
@@ -36,12 +38,14 @@ impl Pass {
         self.drift.merge(outcome.drift);
         self.complete &= outcome.failures.is_empty();
         self.ready = outcome.ready;
-        self.problems.extend(outcome.failures);
-        self.problems.extend(outcome.remarks);
+        let of_kind =
+            |kind, lines: Vec<String>| lines.into_iter().map(move |line| Problem::new(kind, line));
+        self.problems.extend(of_kind(Kind::WorkloadUnready, outcome.failures));
+        self.problems.extend(of_kind(Kind::WorkloadRemark, outcome.remarks));
     }
 
     /// Tells the log. A problem that lasts, one of the `known` ones, is told once.
-    pub fn log(&self, known: &[String]) {
+    pub fn log(&self, known: &[Problem]) {
         for problem in self.problems.iter().filter(|problem| !known.contains(problem)) {
             tracing::error!("interface: {problem}");
         }

@@ -6,7 +6,10 @@ mod contact;
 mod duplicate;
 mod standing;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sextant_api::{
     Client,
@@ -15,7 +18,7 @@ use sextant_api::{
     frame::StreamView,
 };
 use sextant_daemon::clock::{Clock, Entropy};
-use sextant_model::{Cursor, NodeId};
+use sextant_model::{Cursor, health::Kind};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
@@ -32,7 +35,10 @@ use super::{
 use crate::{
     certificate::Validity,
     config::AgentConfig,
+    disk, egress,
+    heard::Heard,
     probe::{ProbeHandle, Targets},
+    problem::{Owner, Problem, Problems},
     reconcile::{Pass, Reconciler},
     report::{self, Material, Reporter},
     state::{NodeIdentity, StateFolder},
@@ -40,8 +46,8 @@ use crate::{
 
 /// Between two looks at an interface that is as it should be.
 const DRIFT_INTERVAL: Duration = Duration::from_secs(10);
-/// Between two reports when nothing changes.
-const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+/// Between news and the report of it: more of the same may follow.
+const NEWS_PAUSE: Duration = Duration::from_millis(500);
 /// How long a bookmark may wait to be saved and acknowledged.
 const FLUSH_PAUSE: Duration = Duration::from_secs(2);
 /// Before the stream is opened again after a refusal or a snapshot that cannot be believed.
@@ -73,6 +79,8 @@ pub struct Parts {
     pub reconciler: Reconciler,
     /// Its measurements, where it may make any.
     pub probe: Option<ProbeHandle>,
+    /// Tells this process from those before and after it.
+    pub process: Uuid,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -83,8 +91,7 @@ pub struct Parts {
 pub async fn run(parts: Parts, stop: CancellationToken) -> Result<Exit, RunError> {
     let (mut timers, mut pass, mut backoff) =
         (Timers::default(), Pass::default(), SHORTEST_BACKOFF);
-    let Parts { config, folder, node, client_key, view, mut reconciler, probe, clock, entropy } =
-        parts;
+    let Parts { config, folder, node, client_key, view, mut reconciler, entropy, .. } = parts;
     // The last good state first: it needs no control plane and no certificate.
     if let Some(state) = view.current() {
         pass = reconciler.pass(&state.membership, node.node_id).await;
@@ -100,7 +107,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<Exit, RunError
     let applied = saved.filter(|_| pass.complete);
     let mut agent = Agent {
         stream: Some(Stream::open(&client, resume_after(&view))),
-        reporter: Reporter::start(client.clone()),
+        reporter: Reporter::start(client.clone(), parts.clock.clone()),
         background: Background::new(),
         client,
         config,
@@ -109,8 +116,9 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<Exit, RunError
         client_key,
         view,
         reconciler,
-        probe,
-        clock,
+        probe: parts.probe,
+        process: parts.process,
+        clock: parts.clock,
         entropy,
         time,
         instance,
@@ -121,16 +129,23 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<Exit, RunError
         backoff,
         saved,
         applied,
-        other_problem: None,
+        problems: Problems::default(),
+        heard: Heard::default(),
+        endpoint_is_local: None,
+        reports: 0,
         endpoint_problem: None,
         silenced: false,
         connected: true,
         ready: false,
         turn: 0,
     };
+    if agent.probe.is_none() {
+        let text = "round trips cannot be measured; the agent needs CAP_NET_RAW";
+        agent.problems.set(Owner::Probe, Problem::new(Kind::ProbeBlind, text));
+    }
     agent.publish_identity(&certificate);
     agent.after_pass();
-    agent.timers.set(Due::Report, REPORT_INTERVAL);
+    agent.timers.set(Due::Report, NEWS_PAUSE);
     agent.timers.set(Due::Certificate, Duration::ZERO);
     agent.timers.set(Due::Endpoint, Duration::ZERO);
     let pulse = Arc::new(Pulse::new());
@@ -155,6 +170,7 @@ struct Agent {
     view: View,
     reconciler: Reconciler,
     probe: Option<ProbeHandle>,
+    process: Uuid,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     /// The control plane's time, where the clock is wrong.
@@ -172,9 +188,14 @@ struct Agent {
     /// The cursor that may be acknowledged.
     applied: Option<Cursor>,
     /// What is wrong besides the interface.
-    other_problem: Option<String>,
+    problems: Problems,
+    heard: Heard,
+    /// Whether the registered endpoint is an address of this machine.
+    endpoint_is_local: Option<bool>,
+    /// How many reports there were.
+    reports: i64,
     /// What is wrong with the endpoint.
-    endpoint_problem: Option<String>,
+    endpoint_problem: Option<Problem>,
     /// Whether another machine runs as this node: then this one keeps quiet.
     silenced: bool,
     /// Whether the stream is up, or has not been tried yet.
@@ -226,6 +247,7 @@ impl Agent {
                         return self.leave(&reason).await;
                     }
                 }
+                () = news(self.probe.as_ref()) => self.timers.hasten(Due::Report, NEWS_PAUSE),
                 () = self.timers.wait() => {
                     for due in self.timers.take() {
                         self.do_due(due).await;
@@ -278,7 +300,7 @@ impl Agent {
                 self.connected = true;
                 self.trust_time();
                 self.speak_again();
-                self.other_problem = None;
+                self.problems.clear(Owner::Stream);
                 self.report();
             }
             Taken::Disconnected(reason) => {
@@ -313,7 +335,8 @@ impl Agent {
     fn suspend(&mut self, what: &str, reason: String, pause: Duration) {
         let retry_in_s = pause.as_secs();
         tracing::error!(%reason, retry_in_s, "{what}; the last good state stays");
-        self.other_problem = Some(format!("{what}: {reason}"));
+        let text = format!("{what}: {reason}");
+        self.problems.set(Owner::Stream, Problem::new(Kind::StreamRefused, text));
         self.connected = false;
         self.stream = None;
         self.timers.set(Due::Resume, pause);
@@ -325,10 +348,11 @@ impl Agent {
             Due::Reconcile => self.converge().await,
             Due::Report => {
                 self.measure().await;
+                self.check_disk();
                 self.watch_clock();
                 self.turn = self.turn.wrapping_add(1);
                 self.report();
-                self.timers.set(Due::Report, REPORT_INTERVAL);
+                self.timers.set(Due::Report, self.report_interval());
             }
             Due::Flush => self.commit(),
             Due::Certificate => self.check_certificate(),
@@ -371,6 +395,7 @@ impl Agent {
             let targets: Targets =
                 others.filter_map(|m| Some((m.node_id, m.addresses.ipv6()?))).collect();
             probe.set_targets(targets);
+            probe.set_mtu(self.pass.observation.as_ref().map_or(0, |found| found.interface.mtu));
         }
         if self.pass.complete && !self.ready {
             self.ready = true;
@@ -390,11 +415,12 @@ impl Agent {
         if self.saved != Some(state.cursor) {
             if let Err(error) = self.folder.save_state(state) {
                 tracing::error!(%error, "the state cannot be saved; nothing is acknowledged");
-                self.other_problem = Some(error.to_string());
+                self.problems.set(Owner::State, Problem::new(Kind::StateUnsaved, error));
                 self.timers.set(Due::Flush, FLUSH_PAUSE);
                 self.report();
                 return;
             }
+            self.problems.clear(Owner::State);
             self.saved = Some(state.cursor);
         }
         if self.pass.complete && self.applied != Some(state.cursor) {
@@ -410,9 +436,34 @@ impl Agent {
             return;
         }
         self.pass.observation = self.reconciler.observe().await.ok().flatten();
+        if let Some(found) = &self.pass.observation {
+            self.heard.look(found, Instant::now());
+        }
+        let members = self.view.current().map(|state| &state.membership.members);
+        let own = members.and_then(|members| members.get(&self.node.node_id));
+        self.endpoint_is_local = own.and_then(|own| egress::is_local(own.endpoint.ip()));
         if self.pass.observation.is_none() && self.pass.complete {
             self.timers.set(Due::Reconcile, Duration::ZERO);
         }
+    }
+
+    /// A full disk is told before something must be saved.
+    fn check_disk(&mut self) {
+        match disk::check(self.folder.path()) {
+            Ok(()) => drop(self.problems.clear(Owner::Disk)),
+            Err(error) => {
+                let text = error.to_string();
+                if self.problems.set(Owner::Disk, Problem::new(Kind::DiskFull, error)) {
+                    tracing::warn!("{text}");
+                }
+            }
+        }
+    }
+
+    fn report_interval(&self) -> Duration {
+        let members = self.view.current().map_or(0, |state| state.membership.members.len());
+        let is_news = self.probe.as_ref().is_some_and(|probe| probe.measurements().is_news);
+        if is_news { report::news_interval(members) } else { report::interval(members) }
     }
 
     fn report(&mut self) {
@@ -422,21 +473,23 @@ impl Agent {
         let Some(state) = self.view.current() else { return };
         // Before anything is applied, the ack names the beginning of this life of the log.
         let nothing = Cursor { epoch: state.cursor.epoch, event_id: 0 };
-        let rtts: BTreeMap<NodeId, u32> =
-            self.probe.as_ref().map(ProbeHandle::rtts).unwrap_or_default();
-        let mut problems = self.pass.problems.clone();
-        problems.extend(self.other_problem.clone());
+        let measured = self.probe.as_ref().map(ProbeHandle::measurements).unwrap_or_default();
+        let problems = self.pass.problems.iter().chain(self.problems.iter());
+        let mut problems: Vec<Problem> = problems.cloned().collect();
         if let Some(skipped) = &state.membership.skipped {
-            problems.push(skipped.to_string());
+            problems.push(Problem::new(Kind::EventsUnknown, skipped));
         }
-        problems.extend(self.view.faults().take(FAULTS_REPORTED).map(ToString::to_string));
+        let faults = self.view.faults().take(FAULTS_REPORTED);
+        problems.extend(faults.map(|fault| Problem::new(Kind::StreamRefused, fault)));
         problems.extend(self.endpoint_problem.clone());
-        problems.extend(self.affairs.clock_problem.clone());
-        problems.extend(self.affairs.certificate_problem.clone());
-        problems.extend(self.affairs.edge_problem.clone());
-        if self.probe.is_none() {
-            problems.push("round trips cannot be measured; the agent needs CAP_NET_RAW".into());
+        for (kind, problem) in [
+            (Kind::NodeClock, &self.affairs.clock_problem),
+            (Kind::NodeCertificate, &self.affairs.certificate_problem),
+            (Kind::EdgeIdentity, &self.affairs.edge_problem),
+        ] {
+            problems.extend(problem.as_ref().map(|text| Problem::new(kind, text)));
         }
+        self.reports += 1;
         self.reporter.report(report::build(&Material {
             revision: self.applied.unwrap_or(nothing),
             me: self.node.node_id,
@@ -444,8 +497,13 @@ impl Agent {
             observation: self.pass.observation.as_ref(),
             ready: &self.pass.ready,
             underlay_mtu: self.pass.underlay_mtu,
-            rtts: &rtts,
+            measured: &measured,
+            heard: &self.heard,
             problems: &problems,
+            endpoint_is_local: self.endpoint_is_local,
+            process: self.process,
+            number: self.reports,
+            clock_ahead_at_most_ms: self.reporter.clock_ahead_at_most_ms(),
             now: self.clock.now(),
             turn: self.turn,
         }));
@@ -459,6 +517,13 @@ impl Agent {
         let folder = self.folder.path().display();
         tracing::warn!("done; empty \"{folder}\" to enrol this machine again");
         Ok(Exit::Left)
+    }
+}
+
+async fn news(probe: Option<&ProbeHandle>) {
+    match probe {
+        Some(probe) => probe.news().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -38,6 +38,13 @@ impl Timers {
         self.0.entry(due).or_insert_with(|| Instant::now() + pause);
     }
 
+    /// Sets the moment unless there is an earlier one.
+    pub fn hasten(&mut self, due: Due, pause: Duration) {
+        let at = Instant::now() + pause;
+        let known = self.0.entry(due).or_insert(at);
+        *known = at.min(*known);
+    }
+
     /// Forgets it.
     pub fn clear(&mut self, due: Due) {
         self.0.remove(&due);
@@ -71,6 +78,11 @@ mod tests {
         timers.wait().await;
         assert_eq!(timers.take(), [Due::Flush]);
         assert_eq!(timers.take(), []);
+        timers.hasten(Due::Report, Duration::from_secs(7200));
+        assert_eq!(timers.take(), []);
+        timers.hasten(Due::Report, Duration::ZERO);
+        timers.wait().await;
+        assert_eq!(timers.take(), [Due::Report]);
         timers.set(Due::Report, Duration::ZERO);
         timers.set(Due::Resume, Duration::ZERO);
         timers.clear(Due::Resume);

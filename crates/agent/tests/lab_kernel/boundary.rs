@@ -263,7 +263,7 @@ fn a_namespace_goes_with_its_workload_once_nothing_runs_in_it() {
         assert!(pass.complete, "its address is gone: {:?}", pass.problems);
         assert_eq!(pass.problems.len(), 1);
         let problem = &pass.problems[0];
-        assert!(problem.contains(&format!("sleep ({})", sleeper.id())), "{problem}");
+        assert!(problem.text.contains(&format!("sleep ({})", sleeper.id())), "{problem}");
         sandbox.unreachable_from_peer(FIRST).await;
         let next = std::fs::read_link(link).expect("the next one");
         assert_eq!(next.to_str(), Some(&*format!("sextant-{}", workload(3))));

@@ -14,7 +14,7 @@ use crate::{
         },
         network::{Network, NetworkPatch, NewNetwork},
         node::{Node, NodePatch},
-        report::NodeReport,
+        report::{NodeReport, ReportTaken},
         status::{Health, Status},
     },
 };
@@ -197,9 +197,9 @@ impl Client {
         Ok(self.send(call.body(patch)).await?.value)
     }
 
-    /// `POST /v1/node/report`.
-    pub async fn report(&self, report: &NodeReport) -> Answer<()> {
+    /// `POST /v1/node/report`. Control planes of earlier versions answer without content.
+    pub async fn report(&self, report: &NodeReport) -> Answer<Option<ReportTaken>> {
         let call = Call::new(http::Method::POST, "/v1/node/report").repeatable();
-        self.send_empty(call.body(report)).await
+        self.send_optional(call.body(report)).await
     }
 }

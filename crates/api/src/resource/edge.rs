@@ -74,6 +74,9 @@ pub struct Edge {
     pub network_id: NetworkId,
     /// The newest event that edges of its network have to serve.
     pub newest: i64,
+    /// Seconds since that happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_age_s: Option<u64>,
     /// Up to here it serves what the log says; absent before its first report in this epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<i64>,

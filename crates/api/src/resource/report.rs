@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use sextant_model::{Cursor, NodeId, Timestamp, WorkloadId};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// Which WireGuard moves the packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -18,7 +19,6 @@ pub enum WireGuardImplementation {
 
 /// Body of `POST /v1/node/report`: the ack of a revision, and measurements.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct NodeReport {
     /// Up to here the node has applied its desired state.
     pub revision: Cursor,
@@ -44,11 +44,66 @@ pub struct NodeReport {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 4096)]
     pub workloads_live: Vec<WorkloadId>,
+    /// What the agent says of itself; agents of earlier versions do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentReport>,
+}
+
+/// What an agent says of itself besides its acknowledgement.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AgentReport {
+    /// Which process reports: another one at each start.
+    pub process: Uuid,
+    /// Counts the reports of this process, so that one that was overtaken is known.
+    pub number: i64,
+    /// Seconds until the next report at the latest.
+    pub interval_s: u32,
+    /// The node's clock was ahead of the control plane's by at most so many milliseconds when
+    /// answers to its last reports came; absent before the first answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ahead_at_most_ms: Option<i64>,
+    /// Whether the registered endpoint is an address of this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint_is_local: Option<bool>,
+    /// The same as the report's `problems`, each with its kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 32)]
+    pub problems: Vec<AgentProblem>,
+}
+
+/// Something that an agent complains of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AgentProblem {
+    /// The kind of finding that it is; see `docs/health.md`.
+    #[schema(max_length = 64)]
+    pub kind: String,
+    /// The same in the agent's words, one line.
+    #[schema(max_length = 512)]
+    pub text: String,
+}
+
+/// Answer to a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReportTaken {
+    /// The control plane's time.
+    pub now: Timestamp,
+}
+
+impl NodeReport {
+    /// The report as control planes of earlier versions take it, which refuse fields that they do not know.
+    #[must_use]
+    pub fn without_additions(mut self) -> Self {
+        self.agent = None;
+        for peer in &mut self.peers {
+            (peer.lost, peer.heard_age_s, peer.endpoint, peer.largest_ok) =
+                (None, None, None, None);
+        }
+        self
+    }
 }
 
 /// What a node measures of one peer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct PeerReport {
     /// Which peer.
     pub node_id: NodeId,
@@ -66,4 +121,14 @@ pub struct PeerReport {
     /// Round trip over the overlay in microseconds; absent if the last probe was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtt_us: Option<u32>,
+    /// Echoes lost in a row; absent if the last one came back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<u32>,
+    /// Seconds since anything came from it; absent if nothing ever did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard_age_s: Option<u64>,
+    /// Bytes of the largest packet that was seen to pass to it and back, if that is less than the
+    /// MTU of the interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub largest_ok: Option<u32>,
 }

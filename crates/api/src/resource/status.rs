@@ -1,7 +1,7 @@
 //! How the platform is doing.
 
 use serde::{Deserialize, Serialize};
-use sextant_model::{Epoch, NodeId, Timestamp};
+use sextant_model::{Epoch, NodeId, Timestamp, health::Finding};
 use utoipa::ToSchema;
 
 use super::{node::Node, refusal::RefusedCode, report::NodeReport};
@@ -20,10 +20,29 @@ pub struct Status {
     /// What was refused in the last hour, by code, the most frequent first.
     #[serde(default)]
     pub refusals: Vec<RefusedCode>,
-    /// The server's clock.
+    /// The control plane's time: that of the database.
     pub now: Timestamp,
     /// Version of the control plane.
     pub version: String,
+    /// The control planes that have been heard of within a day.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<ReplicaStatus>,
+    /// What is wrong, the worst first; control planes of earlier versions do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub findings: Option<Vec<Finding>>,
+}
+
+/// How one control plane is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReplicaStatus {
+    /// The address at which others reach it, or the first of its names, and its port.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Seconds since it was last heard of.
+    pub seen_age_s: u64,
+    /// Its clock minus the database's, in milliseconds.
+    pub clock_ahead_ms: i64,
 }
 
 /// How far a projection is.
@@ -33,6 +52,9 @@ pub struct ProjectionStatus {
     pub name: String,
     /// It contains every event up to this id.
     pub checkpoint: i64,
+    /// Seconds since the oldest event that it lacks; absent if it lacks none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind_s: Option<u64>,
 }
 
 /// How one node is doing.
@@ -46,13 +68,17 @@ pub struct NodeStatus {
     /// Events it should see and has not applied yet; absent before its first report.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag: Option<i64>,
+    /// Seconds since the oldest of these happened; absent if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_age_s: Option<u64>,
     /// When it last reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_contact_at: Option<Timestamp>,
     /// Seconds since then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contact_age_s: Option<u64>,
-    /// Its clock minus the server's, in milliseconds, when it last reported.
+    /// Its clock minus the control plane's, in milliseconds, when it last reported, as far as that
+    /// is sure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_skew_ms: Option<i64>,
     /// What it last reported.

@@ -3,11 +3,13 @@
 use std::fmt::Write;
 
 use clap::Args;
+use sextant_model::health::Severity;
 
 use crate::{
     args::{Globals, examples},
     doctor::{Examination, examine},
     exit::{Exit, Failure},
+    health::mark,
     output::{Output, printable},
 };
 
@@ -15,8 +17,9 @@ use crate::{
 pub const ABOUT: &str = "\
     Look for what is wrong and say what it is, where, and what to do about it.\n\nIt \
     checks the local files, names, connections and certificates of the control \
-    planes, clocks, projections, and each node and each pair of nodes.\n\nExits 0 if \
-    all is well, 1 with findings, 2 if the nodes could not be checked because no \
+    planes, clocks, and everything that the control plane finds about nodes, pairs of nodes, edges and \
+    itself.\n\nExits 0 if \
+    all is well, 1 with findings that are more than notes, 2 if the nodes could not be checked because no \
     control plane gave their status.";
 
 /// Arguments of `sextant doctor`.
@@ -36,7 +39,8 @@ pub async fn run(_: &DoctorArgs, globals: &Globals, output: &Output) -> Result<E
 fn described(examination: &Examination) -> String {
     let mut text = String::new();
     for check in &examination.checks {
-        let mark = if check.findings.is_empty() { "ok  " } else { "FAIL" };
+        let worst = check.findings.iter().map(|finding| finding.severity).min();
+        let mark = worst.map_or("ok  ", mark);
         let _ = writeln!(text, "{mark}  {}", printable(&check.name));
         for finding in &check.findings {
             let _ = writeln!(text, "      what:   {}", printable(&finding.what));
@@ -47,10 +51,11 @@ fn described(examination: &Examination) -> String {
     for skipped in &examination.skipped {
         let _ = writeln!(text, "skip  {}", printable(skipped));
     }
-    let findings = examination.findings().count();
-    text + &match findings {
-        0 => "all is well\n".to_owned(),
-        1 => "1 finding\n".to_owned(),
-        several => format!("{several} findings\n"),
-    }
+    let findings = examination.findings().filter(|one| one.severity != Severity::Note).count();
+    let sum = match findings {
+        0 => "all is well".to_owned(),
+        1 => "1 finding".to_owned(),
+        several => format!("{several} findings"),
+    };
+    text + &format!("{sum}; on a node, `sextant-agent doctor` looks closer\n")
 }

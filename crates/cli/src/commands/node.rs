@@ -13,6 +13,7 @@ use sextant_api::{
         status::{NodeStatus, Status},
     },
 };
+use sextant_model::health::Finding;
 
 use crate::{
     args::{Globals, examples, one_of},
@@ -21,7 +22,7 @@ use crate::{
     connection::connect,
     duration::{self, ago},
     exit::{Exit, Failure},
-    health::{NodeHealth, active_peers, measured},
+    health::{NodeHealth, active_peers, measured, verdict},
     lookup,
     moment::{Moments, skew},
     output::{Output, details, listed, or_dash, table, word},
@@ -179,7 +180,7 @@ pub async fn run(
         NodeCommand::Status { node: None } => {
             let status = client.status().await?;
             output.list(&status.nodes, |_| status::nodes(&status))?;
-            return Ok(status::verdict(&status));
+            return Ok(verdict(&status.judged()));
         }
         NodeCommand::Status { node: Some(node) } => return one_status(&client, node, output).await,
     }
@@ -195,8 +196,7 @@ async fn one_status(client: &Client, wanted: &str, output: &Output) -> Result<Ex
         )));
     };
     output.one(node, |node| status_of(node, &status))?;
-    let well = NodeHealth::of(node, &status).complaints.is_empty();
-    Ok(if well { Exit::Success } else { Exit::Finding })
+    Ok(verdict(&about(node, &status)))
 }
 
 /// For what networks are called; programs get ids.
@@ -250,48 +250,63 @@ fn described(node: &Node, networks: &[Network], output: &Output) -> String {
     ])
 }
 
+/// What is wrong with one node.
+fn about(node: &NodeStatus, status: &Status) -> Vec<Finding> {
+    let mut findings = status.judged();
+    findings.retain(|finding| finding.nodes.contains(&node.node.id));
+    findings
+}
+
 fn certificate(node: &Node, moments: &Moments) -> String {
     let until = or_dash(node.certificate_not_after.map(|at| moments.full(at)));
     if node.certificates_revoked { format!("revoked (was until {until})") } else { until }
 }
 
 fn status_of(node: &NodeStatus, status: &Status) -> String {
-    let report = node.report.as_ref();
+    // What a silent node said last says nothing about now.
+    let silent = node.is_silent();
+    let report = node.report.as_ref().filter(|_| !silent);
     let health = NodeHealth::of(node, status);
-    let complaints =
-        if health.complaints.is_empty() { "-".into() } else { health.complaints.join("; ") };
+    let ahead_ms = node.clock_skew_ms.filter(|_| !silent);
     let mut lines = vec![
         ("name", node.node.name.to_string()),
         ("phase", word(&node.node.phase)),
         ("revision", or_dash(node.revision)),
-        ("lag", or_dash(node.lag)),
-        ("contact", node.contact_age_s.map_or_else(|| "never".into(), ago)),
-        ("clock skew", or_dash(node.clock_skew_ms.map(skew))),
+        ("lag", or_dash(node.lag.filter(|_| !silent))),
+        ("contact", status::contact(node)),
+        ("clock", or_dash(ahead_ms.map(skew))),
+        ("certificate ends", status::certificate(node, status)),
         ("agent", or_dash(report.map(|report| &report.agent_version))),
         ("wireguard", or_dash(report.map(|report| word(&report.implementation)))),
         (
             "mtu",
             or_dash(report.map(|report| format!("{} over {}", report.mtu, report.underlay_mtu))),
         ),
-        ("handshakes", format!("{}/{}", health.handshakes, health.peers)),
-        ("problems", complaints),
+        ("peers", status::reached(&health)),
     ];
     if let Some(waits) = removal::waits_for(node, status) {
         lines.push(("leaves after", waits));
     }
     let peers = active_peers(node, status).map(|peer| {
-        let measured = measured(node, peer.node.id);
+        let measured = measured(node, peer.node.id).filter(|_| !silent);
+        let used = measured.and_then(|peer| peer.endpoint).unwrap_or(peer.node.endpoint);
+        let handshake = match measured {
+            None => "-".into(),
+            Some(peer) => peer.handshake_age_s.map_or_else(|| "never".into(), ago),
+        };
         vec![
             peer.node.name.to_string(),
-            peer.node.endpoint.to_string(),
-            measured.and_then(|peer| peer.handshake_age_s).map_or_else(|| "never".into(), ago),
+            used.to_string(),
+            handshake,
             or_dash(measured.and_then(|peer| peer.rtt_us).map(status::rtt)),
+            or_dash(measured.and_then(|peer| peer.largest_ok)),
             or_dash(measured.map(|peer| peer.rx_bytes)),
             or_dash(measured.map(|peer| peer.tx_bytes)),
         ]
     });
-    let header = ["peer", "endpoint", "handshake", "rtt", "rx bytes", "tx bytes"];
-    format!("{}\n{}", details(lines), table(&header, peers))
+    let header = ["peer", "endpoint", "handshake", "rtt", "passes", "rx bytes", "tx bytes"];
+    let findings = status::findings(&about(node, status));
+    format!("{}\n{}\n{findings}", details(lines), table(&header, peers))
 }
 
 #[cfg(test)]
@@ -320,8 +335,12 @@ mod tests {
             let found = text.lines().find(|line| line.starts_with(start)).expect(start);
             found.split_whitespace().collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(line("n2"), "n2 [2001:db8::2]:51820 60s ago 0.50ms 1 1");
-        assert_eq!(line("n3"), "n3 [2001:db8::3]:51820 never - - -");
+        assert_eq!(line("n2"), "n2 [2001:db8::2]:51820 60s ago 0.50ms - 1 1");
+        assert_eq!(line("n3"), "n3 [2001:db8::3]:51820 - - - - -");
         assert_eq!(line("mtu"), "mtu 1420 over 1500");
+        status.nodes[0].contact_age_s = Some(50);
+        let text = status_of(&status.nodes[0], &status);
+        assert!(text.contains("mtu               -\n"), "{text}");
+        assert!(text.contains("node n1: its last report was 50 s ago"), "{text}");
     }
 }

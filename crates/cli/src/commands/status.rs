@@ -10,17 +10,18 @@ use sextant_api::{
     Client,
     resource::{
         refusal::{Refused, RefusedCode},
-        status::{NodeStatus, Status},
+        status::{NodeStatus, ReplicaStatus, Status},
     },
 };
+use sextant_model::health::Finding;
 
 use crate::{
     args::{Globals, examples},
     connection::connect,
-    duration::ago,
+    duration::{ago, short},
     exit::{Exit, Failure},
-    health::{NodeHealth, all_well},
-    output::{Output, details, or_dash, table, word},
+    health::{NodeHealth, mark, problems, verdict},
+    output::{Output, details, or_dash, printable, table, word},
 };
 use counts::Counts;
 
@@ -29,8 +30,9 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The beginning of `sextant status --help`.
 pub const ABOUT: &str = "\
-    Show how the platform is doing.\n\nExits 0 if every active node reported less \
-    than 30 s ago, has applied every event and has no problem; 1 otherwise.";
+    Show how the platform is doing, and what is wrong.\n\nExits 1 if there is a finding that is a \
+    failure or a warning, 0 otherwise. docs/health.md lists all kinds of findings; `sextant doctor` \
+    and GET /v1/status have the same ones.";
 
 /// Arguments of `sextant status`.
 #[derive(Args, Debug)]
@@ -41,6 +43,9 @@ pub struct StatusArgs {
     /// Look again every two seconds, until Ctrl-C
     #[arg(short, long)]
     pub watch: bool,
+    /// Show where the log and what is derived from it stand
+    #[arg(long)]
+    pub internals: bool,
 }
 
 /// Looks once, or again and again.
@@ -48,8 +53,8 @@ pub async fn run(args: &StatusArgs, globals: &Globals, output: &Output) -> Resul
     let client = connect(globals).await?;
     if !args.watch {
         let overview = Overview::of(&client).await?;
-        output.show(&overview, described)?;
-        return Ok(verdict(&overview.status));
+        output.show(&overview, |overview| described(overview, args.internals))?;
+        return Ok(verdict(&overview.status.judged()));
     }
     let mut interval = tokio::time::interval(WATCH_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -60,7 +65,7 @@ pub async fn run(args: &StatusArgs, globals: &Globals, output: &Output) -> Resul
             Ok(overview) => output.show(&overview, |overview| {
                 // On a terminal each look replaces the one before.
                 let clear = if on_terminal { "\u{1b}[H\u{1b}[2J" } else { "" };
-                format!("{clear}{}\n", described(overview))
+                format!("{clear}{}\n", described(overview, args.internals))
             })?,
             Err(failure) => {
                 if failure.exit() != Exit::Unreachable {
@@ -87,33 +92,59 @@ impl Overview {
     }
 }
 
-/// 0 or 1, as documented.
-pub fn verdict(status: &Status) -> Exit {
-    if all_well(status) { Exit::Success } else { Exit::Finding }
+fn described(overview: &Overview, internals: bool) -> String {
+    let Overview { status, counts } = overview;
+    let nodes = if status.nodes.is_empty() {
+        "no nodes yet; invite one with `sextant token create`\n".into()
+    } else {
+        nodes(status)
+    };
+    let sums = details([
+        ("environments", counts.environments.to_string()),
+        ("workloads", counts.workloads.to_string()),
+        ("routes", counts.routes.to_string()),
+        ("edges", counts.edges.to_string()),
+        ("control planes", control_planes(status)),
+    ]);
+    let text = format!("{nodes}\n{}\n{sums}", findings(&status.judged()));
+    if internals { format!("{text}\n{}", positions(status)) } else { text }
 }
 
-fn described(overview: &Overview) -> String {
-    let Overview { status, counts } = overview;
+/// What is wrong, each with what to do.
+pub fn findings(findings: &[Finding]) -> String {
+    if findings.is_empty() {
+        return "all is well\n".into();
+    }
+    findings.iter().fold(String::new(), |text, finding| {
+        let Finding { severity, kind, subject, what, remedy, .. } = finding;
+        let line = format!("{}  {subject}: {what} ({kind})", mark(*severity));
+        text + &format!("{}\n      do: {}\n", printable(&line), printable(remedy))
+    })
+}
+
+fn control_planes(status: &Status) -> String {
+    let planes = status.replicas.iter().map(|replica| {
+        let ReplicaStatus { name, version, seen_age_s, .. } = replica;
+        format!("{name} ({version}, {})", ago(*seen_age_s))
+    });
+    let planes: Vec<String> = planes.collect();
+    if planes.is_empty() { status.version.clone() } else { planes.join(", ") }
+}
+
+/// Where the log and what is derived from it stand.
+fn positions(status: &Status) -> String {
     let projections = status.projections.iter().map(|projection| {
         let behind = status.settled - projection.checkpoint;
         let behind = if behind > 0 { format!(" ({behind} behind)") } else { String::new() };
         format!("{} {}{behind}", projection.name, projection.checkpoint)
     });
-    let platform = details([
+    details([
         ("epoch", status.epoch.to_string()),
         ("settled", status.settled.to_string()),
         ("projections", projections.collect::<Vec<_>>().join(", ")),
-        ("server", format!("{} at {}", status.version, status.now)),
-        ("environments", counts.environments.to_string()),
-        ("workloads", counts.workloads.to_string()),
-        ("routes", counts.routes.to_string()),
-        ("edges", counts.edges.to_string()),
+        ("time", status.now.to_string()),
         ("refused", refused(status)),
-    ]);
-    if status.nodes.is_empty() {
-        return format!("{platform}\nno nodes yet; invite one with `sextant token create`\n");
-    }
-    format!("{platform}\n{}", nodes(status))
+    ])
 }
 
 /// What was refused in the last hour.
@@ -133,29 +164,51 @@ pub fn nodes(status: &Status) -> String {
         "name",
         "phase",
         "address",
-        "revision",
-        "lag",
         "contact",
-        "handshakes",
+        "lag",
+        "peers",
         "worst rtt",
+        "certificate",
         "problems",
     ];
-    table(&HEADER, status.nodes.iter().map(|node| row(node, status)))
+    let findings = status.judged();
+    table(&HEADER, status.nodes.iter().map(|node| row(node, status, &findings)))
 }
 
-fn row(node: &NodeStatus, status: &Status) -> Vec<String> {
+fn row(node: &NodeStatus, status: &Status, findings: &[Finding]) -> Vec<String> {
     let health = NodeHealth::of(node, status);
+    // What a silent node said last says nothing about now.
+    let lag = node.lag.filter(|_| health.reached.is_some());
     vec![
         node.node.name.to_string(),
         word(&node.node.phase),
         or_dash(node.node.addresses.iter().next()),
-        or_dash(node.revision),
-        or_dash(node.lag),
-        node.contact_age_s.map_or_else(|| "never".into(), ago),
-        format!("{}/{}", health.handshakes, health.peers),
+        contact(node),
+        or_dash(lag),
+        reached(&health),
         or_dash(health.worst_rtt_us.map(rtt)),
-        if health.complaints.is_empty() { "-".into() } else { health.complaints.join("; ") },
+        certificate(node, status),
+        problems(node.node.id, findings),
     ]
+}
+
+/// When it last reported.
+pub fn contact(node: &NodeStatus) -> String {
+    node.contact_age_s.map_or_else(|| "never".into(), ago)
+}
+
+/// `2/3`: peers that it reaches, and peers that it has.
+pub fn reached(health: &NodeHealth) -> String {
+    format!("{}/{}", or_dash(health.reached), health.peers)
+}
+
+/// When its client certificate ends: `in 20d`.
+pub fn certificate(node: &NodeStatus, status: &Status) -> String {
+    let Some(end) = node.node.certificate_not_after else { return "-".into() };
+    match end.unix_seconds() - status.now.unix_seconds() {
+        left @ 1.. => format!("in {}", short(left.unsigned_abs())),
+        over => format!("ended {}", ago(over.unsigned_abs())),
+    }
 }
 
 /// A round trip in milliseconds.
@@ -171,9 +224,12 @@ mod tests {
     #[test]
     fn the_table_shows_each_node_and_what_ails_it() {
         let mut status = healthy(3);
-        status.nodes[1].lag = Some(4);
-        status.nodes[2].contact_age_s = None;
-        report(&mut status, 0).peers[0].handshake_age_s = None;
+        (status.nodes[1].lag, status.nodes[1].lag_age_s) = (Some(4), Some(10));
+        status.nodes[2].contact_age_s = Some(50);
+        for (from, to) in [(0, 0), (1, 0)] {
+            let lost = &mut report(&mut status, from).peers[to];
+            (lost.rtt_us, lost.lost) = (None, Some(2));
+        }
         let text = nodes(&status);
         let squeezed: Vec<String> = text
             .lines()
@@ -182,14 +238,12 @@ mod tests {
         assert_eq!(
             squeezed,
             [
-                "NAME PHASE ADDRESS REVISION LAG CONTACT HANDSHAKES WORST RTT PROBLEMS",
-                "n1 active fd00:0:0:1::1 9 0 3s ago 1/2 0.50ms -",
-                "n2 active fd00:0:0:2::1 9 4 3s ago 2/2 0.50ms 4 events behind",
-                "n3 active fd00:0:0:3::1 9 0 never 2/2 0.50ms never reported",
+                "NAME PHASE ADDRESS CONTACT LAG PEERS WORST RTT CERTIFICATE PROBLEMS",
+                "n1 active fd00:0:0:1::1 3s ago 0 1/2 0.50ms in 20d pair-dead",
+                "n2 active fd00:0:0:2::1 3s ago 4 1/2 0.50ms in 20d node-behind, pair-dead",
+                "n3 active fd00:0:0:3::1 50s ago - -/2 - in 20d agent-silent",
             ]
         );
-        assert_eq!(verdict(&status), Exit::Finding);
-        assert_eq!(verdict(&healthy(3)), Exit::Success);
     }
 
     #[test]
@@ -205,12 +259,26 @@ mod tests {
     }
 
     #[test]
-    fn a_projection_that_is_behind_shows_by_how_much() {
-        let mut status = healthy(0);
+    fn nodes_come_first_then_findings_and_internals_only_if_asked_for() {
+        let mut status = healthy(2);
+        let look = |status: &Status, internals| {
+            let overview = Overview { status: status.clone(), counts: Counts::default() };
+            described(&overview, internals)
+        };
+        let text = look(&status, false);
+        assert!(text.starts_with("NAME") && text.contains("\nall is well\n"), "{text}");
+        assert!(!text.contains("projections"), "{text}");
+        status.nodes[1].clock_skew_ms = Some(5000);
         status.projections[0].checkpoint = 7;
-        let text = described(&Overview { status, counts: Counts::default() });
+        let text = look(&status, true);
         assert!(text.contains("nodes 7 (2 behind)"), "{text}");
-        assert!(text.contains("sextant token create"), "{text}");
-        assert!(text.contains("routes        0"), "{text}");
+        let finding =
+            "warn  node n2: its clock is 5.0 s ahead of the database's (node-clock)\n      do: ";
+        assert!(text.contains(finding), "{text}");
+        let empty = look(&healthy(0), false);
+        assert!(
+            empty.contains("sextant token create") && empty.contains("routes          0"),
+            "{empty}"
+        );
     }
 }

@@ -14,11 +14,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
-use super::{
-    Check, Finding,
-    checks::{self, NetworkNames},
-    local,
-};
+use super::{Check, Finding, checks, local};
 use crate::{exit::Failure, lookup, output::Output};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -195,16 +191,6 @@ fn client(url: &Url, ca: &str, token: &str) -> Result<Client, ClientError> {
         trust: Trust::Ca(ca.to_owned()),
         auth: Auth::Token(token.to_owned()),
     })
-}
-
-/// What the networks are called. Only findings get better by it, so no answer is no error.
-pub async fn network_names(url: &Url, credentials: &Credentials) -> NetworkNames {
-    let (Some(ca), Some(token)) = (&credentials.ca, &credentials.token) else {
-        return NetworkNames::new();
-    };
-    let Ok(client) = client(url, ca, token) else { return NetworkNames::new() };
-    let networks = lookup::networks(&client).await.unwrap_or_default();
-    networks.into_iter().map(|network| (network.id, network.name)).collect()
 }
 
 /// Every edge and what it last reported.

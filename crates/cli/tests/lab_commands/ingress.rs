@@ -167,8 +167,7 @@ fn a_route_is_explained_by_the_control_plane_and_by_an_edge_that_stands_alone() 
         "{last}"
     );
     assert!(differ.stderr.contains("waiting for e2 is at event"), "{differ:?}");
-    let sick = desk.run("doctor");
-    assert_eq!(sick.code, 1, "{sick:?}");
+    let sick = desk.until(1, "doctor");
     assert!(sick.stdout.contains("FAIL  edge e2\n      what:   it is at event"), "{sick:?}");
     assert!(desk.json("status")["counts"]["edges"]["complaints"][0].as_str().is_some());
     desk.lab.start(&Target::Edge("e2".into())).expect("start");

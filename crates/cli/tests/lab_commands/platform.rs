@@ -106,7 +106,8 @@ fn a_leave_is_waited_for_and_a_sick_platform_is_told_from_a_healthy_one() {
     let mut desk = Desk::new(3);
     desk.until(0, "status");
     let healthy = desk.until(0, "doctor");
-    assert!(healthy.stdout.ends_with("all is well\n"), "{healthy:?}");
+    let last = "all is well; on a node, `sextant-agent doctor` looks closer\n";
+    assert!(healthy.stdout.ends_with(last), "{healthy:?}");
 
     // A node that does not drop it holds the leave up, and is named.
     desk.lab.kill(&Target::Host("n2".into())).expect("kill");
@@ -125,7 +126,8 @@ fn a_leave_is_waited_for_and_a_sick_platform_is_told_from_a_healthy_one() {
     assert!(last.contains("node-released") && last.contains("node/n3"), "{last}");
 
     desk.lab.kill(&Target::Host("c1".into())).expect("kill");
-    desk.until(0, "status");
+    let missing = desk.until(1, "status");
+    assert!(missing.stdout.contains("(replica-silent)"), "{missing:?}");
     let sick = desk.until(1, "doctor");
     let gone = desk.lab.description().api_urls[0].as_str();
     assert!(sick.stdout.contains("Connection refused") && sick.stdout.contains(gone), "{sick:?}");

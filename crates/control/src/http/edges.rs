@@ -6,6 +6,7 @@ use sextant_api::{
     page::Page,
     resource::edge::{Edge, EdgeReport},
 };
+use sextant_model::health::is_plain;
 
 use crate::{
     app::App,
@@ -44,7 +45,7 @@ pub async fn report(
 
 /// Bounds what an edge can make the database keep.
 fn check(report: &EdgeReport) -> Result<(), ApiError> {
-    let clean = |text: &str| text.len() <= 512 && !text.chars().any(char::is_control);
+    let clean = |text: &str| text.len() <= 512 && is_plain(text);
     if report.refused.len() > 100 || report.listeners.len() > 1024 {
         return Err(ApiError::invalid(
             "the report has more than 100 refused routes or 1024 listeners",
@@ -54,7 +55,8 @@ fn check(report: &EdgeReport) -> Result<(), ApiError> {
     let errors = report.listeners.iter().filter_map(|listener| listener.error.as_deref());
     if !reasons.chain(errors).chain([report.version.as_str()]).all(clean) {
         return Err(ApiError::invalid(
-            "a text of the report is longer than 512 bytes or has control characters",
+            "a text of the report is longer than 512 bytes, or has control characters or such that \
+             turn text around",
         ));
     }
     Ok(())

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use axum::{Extension, Json as Answered, extract::State, http::StatusCode, response::Response};
+use axum::{Extension, Json as Answered, extract::State, response::Response};
 use sextant_api::{
     Problem,
     resource::{
         enrolment::{Certificate, CertificateRequest},
         node::{Node, NodePatch, NodePhase},
-        report::NodeReport,
+        report::{NodeReport, ReportTaken},
     },
 };
 use sextant_model::{
@@ -17,6 +17,7 @@ use sextant_model::{
         NetworkState, NodeState,
         node::{ENDPOINT_CHANGES_PER_HOUR, check_rate},
     },
+    health::is_plain,
 };
 use sextant_store::{StoreError, Unit, projection::Projections};
 
@@ -116,12 +117,13 @@ pub async fn renew_certificate(
 
 /// Takes the ack of a revision, and measurements.
 #[utoipa::path(post, path = "/v1/node/report", tag = "node", request_body = NodeReport,
-    responses((status = 204), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = ReportTaken), (status = "4XX", body = Problem),
+        (status = 503, body = Problem)))]
 pub async fn report(
     State(app): State<App>,
     node: NodePrincipal,
     Json(report): Json<NodeReport>,
-) -> Result<StatusCode, ApiError> {
+) -> Result<Answered<ReportTaken>, ApiError> {
     check(&report)?;
     let cursor = report.revision;
     let store = app.store.of_nodes();
@@ -138,21 +140,29 @@ pub async fn report(
         }
         Err(error) => return Err(error.into()),
     }
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Answered(ReportTaken { now: app.now() }))
 }
 
 /// Bounds what a node can make the database keep.
 fn check(report: &NodeReport) -> Result<(), ApiError> {
-    let clean = |text: &String| text.len() <= 512 && !text.chars().any(char::is_control);
+    let clean = |text: &String| text.len() <= 512 && is_plain(text);
+    let said = report.agent.iter().flat_map(|agent| &agent.problems);
+    let said: Vec<&String> = said.flat_map(|problem| [&problem.kind, &problem.text]).collect();
     let workloads = report.workloads_live.len();
-    if report.peers.len() > 4096 || report.problems.len() > 32 || workloads > 4096 {
+    if report.peers.len() > 4096
+        || report.problems.len() > 32
+        || said.len() > 64
+        || workloads > 4096
+    {
         return Err(ApiError::invalid(
             "the report has more than 4096 peers, 4096 workloads or 32 problems",
         ));
     }
-    if !(report.problems.iter().all(clean) && clean(&report.agent_version)) {
+    let texts = report.problems.iter().chain(said).chain([&report.agent_version]);
+    if !texts.into_iter().all(clean) {
         return Err(ApiError::invalid(
-            "a text of the report is longer than 512 bytes or has control characters",
+            "a text of the report is longer than 512 bytes, or has control characters or such that \
+             turn text around",
         ));
     }
     Ok(())

@@ -51,6 +51,7 @@ async fn report(admin: &Client, node: &Client, live: &[WorkloadId]) {
         problems: vec![],
         peers: vec![],
         workloads_live: live.to_vec(),
+        agent: None,
     };
     node.report(&report).await.expect("reported");
 }

@@ -8,6 +8,7 @@ mod deploy;
 mod door;
 mod duplicates;
 mod enrolment;
+mod health;
 mod ingress;
 mod preparation;
 mod quotas;

@@ -96,6 +96,7 @@ async fn a_node_leaves_in_two_steps_and_its_network_can_go_afterwards() {
         problems: vec![],
         peers: vec![],
         workloads_live: vec![],
+        agent: None,
     };
     first_client.report(&report).await.expect("acknowledged");
     let released = async {

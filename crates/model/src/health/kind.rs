@@ -77,6 +77,12 @@ kinds! {
     NodeCertificate, "node-certificate", Failure, false,
         "A node's client certificate is about to end, or has ended. Its agent renews it by itself long before.",
         "look at the log of sextant-agent there, which says why it does not renew";
+    NodeRevoked, "node-revoked", Failure, false,
+        "A node's certificates are revoked: it keeps its interface and learns of no change.",
+        "trust its key again with `sextant node readmit`, or remove it";
+    EdgeIdentity, "edge-identity", Warning, false,
+        "The edge's copy of a node's certificate is not up to date.",
+        "let sextant-agent write to edge_identity, and look at its log";
     LeaveHeldUp, "leave-held-up", Warning, false,
         "A node cannot leave, because others that must drop it are out of contact.",
         "bring them back into contact, or remove them too if they are gone for good";
@@ -107,6 +113,12 @@ kinds! {
     Interface, "interface", Failure, true,
         "A node's interface is not as it should be.",
         "look at the log of sextant-agent there";
+    WorkloadUnready, "workload-unready", Failure, false,
+        "A node cannot give a workload its namespace, address or rules: packets do not reach it.",
+        "look at the log of sextant-agent there; it needs CAP_SYS_ADMIN and the program nft";
+    WorkloadRemark, "workload-remark", Warning, false,
+        "Something about a node's workloads is not as it should be, and packets pass, or a workload that has gone still has processes.",
+        "look at the log of sextant-agent there; end the processes that it names";
     StateUnsaved, "state-unsaved", Failure, false,
         "A node cannot write its state folder. It goes on, and acknowledges nothing.",
         "make room on the disk of the state folder, and let sextant-agent write there";
@@ -116,6 +128,9 @@ kinds! {
     StreamRefused, "stream-refused", Failure, false,
         "A node does not accept what the control plane sends, or the control plane does not let it follow.",
         "look at the log of sextant-agent there";
+    EventsUnknown, "events-unknown", Warning, false,
+        "A node has left out events that its version does not know.",
+        "upgrade sextant-agent there";
     EndpointRefused, "endpoint-refused", Warning, false,
         "The control plane does not accept the endpoint in a node's configuration.",
         "correct endpoint in agent.toml there and restart sextant-agent";

@@ -43,10 +43,12 @@ pub(super) fn findings(mesh: &Mesh<'_>, links: &Links) -> Vec<Finding> {
     }
     for at in &mesh.active {
         let node = mesh.node(*at);
-        if !silent.contains(at) {
+        if node.is_revoked {
+            // It is not heard any more, and that is why.
+            let (kind, what) = (Kind::NodeRevoked, "its certificates are revoked");
+            findings.push(Finding::of(node, kind, what, kind.remedy()));
+        } else if !silent.contains(at) {
             findings.extend(present(node));
-        } else if let Some(ended) = certificate(node).filter(|_| certificate_is_over(node)) {
-            findings.push(ended);
         } else if !all_silent {
             findings.extend(missing(mesh, links, *at));
         }
@@ -112,7 +114,7 @@ fn missing(mesh: &Mesh<'_>, links: &Links, at: usize) -> Option<Finding> {
 }
 
 fn present(node: &Node<'_>) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let mut findings: Vec<Finding> = duplicate(node).into_iter().collect();
     let mut find = |kind: Kind, what: String| {
         findings.push(Finding::of(node, kind, what, kind.remedy()));
     };
@@ -178,8 +180,13 @@ fn mtu(report: &Report<'_>) -> Option<(Kind, String)> {
     })
 }
 
-fn certificate_is_over(node: &Node<'_>) -> bool {
-    node.certificate_left_s.is_some_and(|left| left <= 0)
+fn duplicate(node: &Node<'_>) -> Option<Finding> {
+    let (first, others) = node.duplicates.split_first().filter(|(_, others)| !others.is_empty())?;
+    let machines = if others.len() == 1 { "two" } else { "several" };
+    let others = others.join(", ");
+    let what =
+        format!("{machines} machines run as this node: {first} is served, {others} is refused");
+    Some(Finding::of(node, Kind::DuplicateNode, what, Kind::DuplicateNode.remedy()))
 }
 
 fn certificate(node: &Node<'_>) -> Option<Finding> {
@@ -187,7 +194,7 @@ fn certificate(node: &Node<'_>) -> Option<Finding> {
     let when = text::age(left.unsigned_abs());
     let kind = Kind::NodeCertificate;
     Some(if left <= 0 {
-        let what = format!("its client certificate ended {when}: it cannot report any more");
+        let what = format!("its client certificate ended {when}");
         Finding::of(node, kind, what, kind.remedy())
     } else {
         let when = when.trim_end_matches(" ago");
@@ -198,8 +205,8 @@ fn certificate(node: &Node<'_>) -> Option<Finding> {
 
 /// A leave is worth a word only if somebody holds it up.
 fn leave(node: &Node<'_>, mesh: &Mesh<'_>, silent: &[usize]) -> Option<Finding> {
-    let of_network = |at: &usize| mesh.node(*at).network_id == node.network_id;
-    let held_up_by: Vec<usize> = silent.iter().copied().filter(of_network).collect();
+    let is_awaited = |at: &usize| node.waits_for.contains(&mesh.node(*at).id);
+    let held_up_by: Vec<usize> = silent.iter().copied().filter(is_awaited).collect();
     let names = mesh.names(held_up_by.iter().copied());
     let kind = Kind::LeaveHeldUp;
     let what = format!("it cannot leave before these have dropped it: {names}");

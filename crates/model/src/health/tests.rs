@@ -29,6 +29,9 @@ fn healthy(count: usize) -> Platform<'static> {
         endpoint: endpoint(n),
         enrolled_age_s: 3600,
         certificate_left_s: Some(20 * 86_400),
+        duplicates: &[],
+        is_revoked: false,
+        waits_for: &[],
         contact_age_s: Some(3),
         clock_ahead_ms: Some(12),
         lag: Some(0),
@@ -97,7 +100,13 @@ fn a_healthy_mesh_has_no_findings() {
 #[test]
 fn each_thing_that_ails_one_node_is_one_finding() {
     type Change = fn(&mut Platform<'_>);
-    let table: [(Change, &str, &str); 16] = [
+    let table: [(Change, &str, &str); 18] = [
+        (|p| p.nodes[0].is_revoked = true, "node-revoked", "revoked"),
+        (
+            |p| p.nodes[0].duplicates = Box::leak(Box::new(["a".to_owned(), "b".to_owned()])),
+            "duplicate-node",
+            "a is served, b is refused",
+        ),
         (|p| p.nodes[0].contact_age_s = None, "never-reported", "never reported"),
         (|p| p.nodes[0].contact_age_s = Some(12), "agent-silent", "(n2, n3 hear it)"),
         (
@@ -111,7 +120,6 @@ fn each_thing_that_ails_one_node_is_one_finding() {
         (
             |p| {
                 p.nodes[0].certificate_left_s = Some(-8 * 3600);
-                silence(p, 1);
             },
             "node-certificate",
             "ended 8 h ago",
@@ -128,6 +136,7 @@ fn each_thing_that_ails_one_node_is_one_finding() {
         (
             |p| {
                 p.nodes[0].is_active = false;
+                p.nodes[0].waits_for = Box::leak(Box::new([id(3)]));
                 silence(p, 3);
             },
             "leave-held-up",

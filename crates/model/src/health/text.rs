@@ -3,13 +3,14 @@
 /// Names that are listed before the rest is counted.
 const LIST_LIMIT: usize = 6;
 
-/// A span in its largest unit that fits: `3 s`, `2 min`, `5 h`, `12 days`.
+/// A span in its largest unit that fits, rounded: `3 s`, `2 min`, `5 h`, `12 days`.
 fn span(seconds: u64) -> String {
+    let in_units = |unit: u64| seconds.saturating_add(unit / 2) / unit;
     match seconds {
         0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
+        120..7200 => format!("{} min", in_units(60)),
+        7200..172_800 => format!("{} h", in_units(3600)),
+        _ => format!("{} days", in_units(86_400)),
     }
 }
 
@@ -21,10 +22,11 @@ pub fn age(seconds: u64) -> String {
 /// A span given in milliseconds, its sign left out: `0.2 s`, `5 s`, `4 days`.
 pub fn span_ms(milliseconds: i64) -> String {
     let milliseconds = milliseconds.unsigned_abs();
-    if milliseconds < 10_000 {
-        format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100)
+    if milliseconds < 9950 {
+        let tenths = (milliseconds + 50) / 100;
+        format!("{}.{} s", tenths / 10, tenths % 10)
     } else {
-        span(milliseconds / 1000)
+        span((milliseconds + 500) / 1000)
     }
 }
 
@@ -96,7 +98,8 @@ mod tests {
         assert_eq!(age(7), "7 s ago");
         assert_eq!(age(90_000), "25 h ago");
         assert_eq!(span_ms(-5001), "5.0 s");
-        assert_eq!(span_ms(345_599_997), "3 days");
+        assert_eq!(span_ms(4989), "5.0 s");
+        assert_eq!(span_ms(345_599_997), "4 days");
     }
 
     #[test]

@@ -10,7 +10,8 @@ use super::{PageRequest, column};
 use crate::{Store, error::StoreError};
 
 impl Store {
-    /// Keeps the newest report of an edge; one that arrives late does not take a revision back.
+    /// Keeps the newest report of an edge. The acknowledgement in it never takes an earlier one of the
+    /// same epoch back; everything else is taken from the newest report, whatever it acknowledges.
     pub async fn keep_edge_report(
         &self,
         node: NodeId,
@@ -25,10 +26,11 @@ impl Store {
             "INSERT INTO edge_reports (node_id, epoch, revision, reported_at, report)
              VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (node_id) DO UPDATE SET
-                 epoch = excluded.epoch, revision = excluded.revision,
-                 reported_at = excluded.reported_at, report = excluded.report
-             WHERE edge_reports.epoch <> excluded.epoch
-                OR edge_reports.revision <= excluded.revision",
+                 revision = CASE WHEN edge_reports.epoch = excluded.epoch
+                                 THEN greatest(edge_reports.revision, excluded.revision)
+                                 ELSE excluded.revision END,
+                 epoch = excluded.epoch, reported_at = excluded.reported_at,
+                 report = excluded.report",
             node.0,
             report.revision.epoch.0,
             report.revision.event_id,
@@ -44,6 +46,8 @@ impl Store {
     pub async fn edges(&self, page: PageRequest, now: Timestamp) -> Result<Page<Edge>, StoreError> {
         let rows = sqlx::query!(
             r#"SELECT n.node_id, n.name, n.network_id, coalesce(h.event_id, 0) AS "newest!",
+                      (SELECT occurred_at FROM events e WHERE e.event_id = h.event_id)
+                          AS "newest_at?",
                       r.revision AS "revision?", r.reported_at AS "reported_at?",
                       r.report AS "report?"
                FROM nodes n
@@ -61,18 +65,22 @@ impl Store {
             .into_iter()
             .map(|row| {
                 let seen = row.reported_at.map(Timestamp);
+                let report =
+                    row.report.and_then(|report| serde_json::from_value::<EdgeReport>(report).ok());
+                // What it serves now, not the most it has ever served.
+                let served = report.as_ref().map(|report| report.revision.event_id);
+                let revision = served.or(row.revision);
                 Ok(Edge {
                     node_id: NodeId(row.node_id),
                     name: column("nodes", row.name)?,
                     network_id: NetworkId(row.network_id),
                     newest: row.newest,
-                    revision: row.revision,
-                    in_sync: row.revision.is_some_and(|revision| revision >= row.newest),
+                    newest_age_s: row.newest_at.map(|at| now.since(Timestamp(at)).as_secs()),
+                    revision,
+                    in_sync: revision.is_some_and(|revision| revision >= row.newest),
                     last_seen_at: seen,
                     last_seen_age_s: seen.map(|seen| now.since(seen).as_secs()),
-                    report: row
-                        .report
-                        .and_then(|report| serde_json::from_value::<EdgeReport>(report).ok()),
+                    report,
                 })
             })
             .collect();

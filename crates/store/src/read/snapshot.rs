@@ -103,14 +103,18 @@ impl Store {
 
     /// How far each projection is.
     pub async fn projections(&self) -> Result<Vec<ProjectionStatus>, StoreError> {
-        let rows = sqlx::query_as!(
-            ProjectionStatus,
+        let rows = sqlx::query!(
             "SELECT projection AS name, last_applied_event_id AS checkpoint
              FROM projection_checkpoints ORDER BY projection"
         )
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows)
+        let status = rows.into_iter().map(|row| ProjectionStatus {
+            name: row.name,
+            checkpoint: row.checkpoint,
+            behind_s: None,
+        });
+        Ok(status.collect())
     }
 
     /// A transaction that sees one point of the log in all of `projections`, and that point. They

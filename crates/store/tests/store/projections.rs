@@ -171,6 +171,7 @@ async fn addresses_are_released_only_after_every_live_node_has_let_go() {
         problems: vec![],
         peers: vec![],
         workloads_live: vec![],
+        agent: None,
     };
     let live = [nodes[0], nodes[2], nodes[3], nodes[4]];
     for node in &live[..3] {
@@ -185,6 +186,54 @@ async fn addresses_are_released_only_after_every_live_node_has_let_go() {
     store.keep_report(live[3], &report(1), now).await.expect("late");
     let revision = store.reports().await.expect("reports")[&live[3]].revision;
     assert_eq!(revision, head, "a late report does not take a revision back");
+}
+
+#[tokio::test]
+async fn the_newest_report_counts_whatever_it_acknowledges() {
+    use sextant_api::resource::report::{AgentReport, NodeReport, WireGuardImplementation};
+    let Fixture { store, database: _database } = Fixture::new().await;
+    let (_, nodes) = grow(&store).await;
+    let head = project(&store).await.expect("projected");
+    let epoch = store.epoch().await.expect("epoch");
+    let at = |s: i64| sextant_model::Timestamp::from_unix_seconds(1_800_000_000 + s).expect("time");
+    let report = |process: u128, number, event_id, problem: &str| NodeReport {
+        revision: sextant_model::Cursor { epoch, event_id },
+        agent_version: "test".into(),
+        clock: at(0),
+        implementation: WireGuardImplementation::Userspace,
+        mtu: 1420,
+        underlay_mtu: 1500,
+        problems: vec![problem.into()],
+        peers: vec![],
+        workloads_live: vec![],
+        agent: (process != 0).then(|| AgentReport {
+            process: uuid::Uuid::from_u128(process),
+            number,
+            interval_s: 5,
+            clock_ahead_at_most_ms: Some(0),
+            endpoint_is_local: None,
+            problems: vec![],
+        }),
+    };
+    let kept = async |report: NodeReport, now| {
+        store.keep_report(nodes[0], &report, at(now)).await.expect("kept");
+        let row = store.reports().await.expect("reports")[&nodes[0]].clone();
+        let problems = row.report.expect("report").problems.concat();
+        (problems, row.revision, row.reported_at, row.clock_skew_ms)
+    };
+    assert_eq!(kept(report(1, 7, head, "a"), 0).await, ("a".into(), head, at(0), 0));
+    // It took 6 s, which is not a wrong clock.
+    let port_busy = kept(report(2, 1, 0, "the port is busy"), 6).await;
+    assert_eq!(port_busy, ("the port is busy".into(), head, at(6), 0), "after a restart");
+    assert_eq!(kept(report(2, 3, 0, "c"), 8).await, ("c".into(), head, at(8), 0));
+    assert_eq!(
+        kept(report(2, 2, 0, "b"), 9).await,
+        ("c".into(), head, at(8), 0),
+        "it was overtaken"
+    );
+    // Agents of the last version number nothing.
+    assert_eq!(kept(report(0, 0, 1, "old"), 10).await.0, "old");
+    assert_eq!(kept(report(0, 0, 0, "older"), 11).await, ("older".into(), head, at(11), -11_000));
 }
 
 #[tokio::test]
@@ -206,6 +255,7 @@ async fn silent_and_revoked_nodes_hold_up_no_release_and_others_do() {
         problems: vec![],
         peers: vec![],
         workloads_live: vec![],
+        agent: None,
     };
     // Seen long ago, revoked, just enrolled and never heard of, and up to date.
     store.keep_report(nodes[0], &report, long_ago).await.expect("kept");

@@ -303,6 +303,7 @@ fn node_report(revision: Cursor) -> NodeReport {
         problems: vec![],
         peers: vec![],
         workloads_live: vec![],
+        agent: None,
     }
 }
 

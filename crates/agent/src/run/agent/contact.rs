@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use sextant_model::health::Kind;
+
 use super::Agent;
 use crate::{
     endpoint::Verdict,
+    problem::Problem,
     run::{
         RunError,
         background::{Answer, FoundEndpoint},
@@ -32,7 +35,8 @@ impl Agent {
                 }
             }
             Answer::Endpoint(endpoint, Err(error)) => {
-                let problem = format!("the endpoint {endpoint} is refused: {error}");
+                let text = format!("the endpoint {endpoint} is refused: {error}");
+                let problem = Problem::new(Kind::EndpointRefused, text);
                 if error.problem().is_none() {
                     tracing::debug!(%error, "the endpoint could not be told");
                 } else if self.endpoint_problem.as_ref() != Some(&problem) {
@@ -107,10 +111,11 @@ impl Agent {
             }
             (Verdict::Follow, Ok(_)) => {}
             (Verdict::Follow, Err(reason)) => {
-                let problem = format!(
+                let text = format!(
                     "the registered endpoint {registered} is no lasting address of this machine, and \
                      there is no other: {reason}"
                 );
+                let problem = Problem::new(Kind::EndpointGone, text);
                 if self.endpoint_problem.as_ref() != Some(&problem) {
                     tracing::warn!("{problem}");
                 }

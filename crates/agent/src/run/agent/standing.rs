@@ -196,7 +196,7 @@ impl Agent {
         let certificate = renewed.certificate;
         let (config, folder, key) = (&self.config, &self.folder, &self.client_key);
         self.client = node_client(config, folder, certificate, key, &self.time, self.instance)?;
-        self.reporter = Reporter::start(self.client.clone());
+        self.reporter = Reporter::start(self.client.clone(), self.clock.clone());
         self.stream = Some(Stream::open(&self.client, resume_after(&self.view)));
         self.timers.clear(Due::Resume);
         self.validity = Some(renewed.validity);

@@ -11,7 +11,7 @@ use sextant_model::NodeId;
 
 use crate::{
     exit::{Exit, Failure},
-    health::{active_peers, events_behind, in_contact},
+    health::{active_peers, events_behind},
     lookup,
     output::Output,
     progress::{Progress, Wait, until_ended},
@@ -83,7 +83,7 @@ pub fn waits_for(leaving: &NodeStatus, status: &Status) -> Option<String> {
         .filter(|peer| leaving.waits_for.contains(&peer.node.id))
         .map(|peer| {
             let why = match peer.lag {
-                _ if !in_contact(peer) => "out of contact".into(),
+                _ if peer.is_silent() => "out of contact".into(),
                 lag => events_behind(lag.unwrap_or_default()),
             };
             format!("{} ({why})", peer.node.name)

@@ -5,109 +5,25 @@ fn later(milliseconds: i64) -> Timestamp {
     Timestamp(now().0 + time::Duration::milliseconds(milliseconds))
 }
 
-fn names() -> NetworkNames {
-    [(NetworkId(uuid::Uuid::from_u128(1)), DnsLabel::new("mesh").expect("label"))].into()
-}
-
 #[test]
-fn a_healthy_mesh_has_no_findings() {
-    let status = healthy(4);
-    let checks = status.nodes.iter().map(|one| node(one, &status));
-    for check in checks.chain([mtus(&status, &names()), projections("url", &status)]) {
-        assert_eq!(check.findings, [], "{}", check.name);
-    }
-}
-
-#[test]
-fn each_thing_that_ails_a_node_is_a_finding_of_its_own() {
-    type Change = fn(&mut Status);
-    let table: [(Change, &str); 12] = [
-        (|status| status.nodes[0].contact_age_s = None, "never reported"),
-        (|status| status.nodes[0].contact_age_s = Some(30), "last report was 30s ago"),
-        (|status| status.nodes[0].lag = Some(3), "3 events behind"),
-        (|status| status.nodes[0].clock_skew_ms = Some(2001), "2001 ms ahead of"),
-        (|status| status.nodes[0].clock_skew_ms = Some(-9000), "9000 ms behind"),
-        (
-            |status| status.nodes[0].node.certificate_not_after = Some(later(3_600_000)),
-            "ends in 60m",
-        ),
-        (|status| status.nodes[0].node.certificate_not_after = Some(later(-1000)), "ended 1s ago"),
-        (|status| report(status, 0).mtu = 1279, "overlay MTU is 1279"),
-        (|status| report(status, 0).underlay_mtu = 1499, "does not fit into its underlay MTU 1499"),
-        (
-            |status| report(status, 0).problems.push("no route to x".into()),
-            "reports: no route to x",
-        ),
-        (
-            |status| {
-                status.nodes[0].node.phase = NodePhase::Withdrawn;
-                status.nodes[2].contact_age_s = Some(99);
-            },
-            "dropped it: n3",
-        ),
-        (|status| status.nodes[0].lag = Some(-1), "-1 events behind"),
-    ];
-    for (change, what) in table {
-        let mut status = healthy(3);
-        change(&mut status);
-        let findings = node(&status.nodes[0], &status).findings;
-        assert_eq!(findings.len(), 1, "{what}: {findings:?}");
-        assert!(findings[0].what.contains(what), "{what}: {findings:?}");
-        assert_eq!(findings[0].place, "node n1");
-        assert!(!findings[0].remedy.is_empty());
-    }
-}
-
-#[test]
-fn what_is_just_within_bounds_is_no_finding() {
-    type Change = fn(&mut Status);
-    let table: [Change; 6] = [
-        |status| status.nodes[0].contact_age_s = Some(29),
-        |status| status.nodes[0].clock_skew_ms = Some(-2000),
-        |status| status.nodes[0].node.certificate_not_after = Some(later(12 * 86_400_000)),
-        |status| status.nodes[0].node.certificate_not_after = None,
-        |status| report(status, 0).mtu = 1280,
-        |status| status.nodes[0].node.phase = NodePhase::Withdrawn,
-    ];
-    for (index, change) in table.into_iter().enumerate() {
-        let mut status = healthy(3);
-        change(&mut status);
-        assert_eq!(node(&status.nodes[0], &status).findings, [], "row {index}");
-    }
-}
-
-#[test]
-fn differing_mtus_are_named_per_network() {
+fn what_the_control_plane_found_is_a_check_of_its_subject() {
     let mut status = healthy(3);
-    report(&mut status, 2).mtu = 8920;
-    let findings = mtus(&status, &names()).findings;
-    assert_eq!(findings.len(), 1);
-    assert_eq!(findings[0].what, "overlay MTUs differ: 1420 on n1, n2; 8920 on n3");
-    assert_eq!(findings[0].place, "network mesh");
-    let unnamed = mtus(&status, &NetworkNames::new()).findings;
-    assert!(unnamed[0].place.starts_with("network 00000000-"), "{unnamed:?}");
-    status.nodes[2].node.network_id = NetworkId(uuid::Uuid::from_u128(2));
-    assert_eq!(mtus(&status, &names()).findings, [], "another network may have another MTU");
-}
-
-#[test]
-fn a_node_without_an_interface_has_problems_but_no_mtu() {
-    let mut status = healthy(3);
-    report(&mut status, 0).mtu = 0;
-    report(&mut status, 0).problems.push("cannot make the interface".into());
-    let findings = node(&status.nodes[0], &status).findings;
-    assert_eq!(findings.len(), 1, "{findings:?}");
-    assert!(findings[0].what.contains("cannot make the interface"), "{findings:?}");
-    assert_eq!(mtus(&status, &names()).findings, []);
-}
-
-#[test]
-fn a_projection_that_is_behind_is_named() {
-    let mut status = healthy(1);
-    status.projections[0].checkpoint = 4;
-    let findings = projections("https://cp", &status).findings;
-    assert_eq!(findings.len(), 1);
-    assert_eq!(findings[0].what, "projection \"nodes\" is 5 event ids behind");
+    let names =
+        |checks: &[Check]| checks.iter().map(|check| check.name.clone()).collect::<Vec<_>>();
+    let well = platform(&status, &status.judged());
+    let links = "links between nodes, edges, control planes";
+    assert_eq!(names(&well), ["node n1", "node n2", "node n3", links]);
+    assert!(well.iter().all(|check| check.findings.is_empty()));
+    status.nodes[1].contact_age_s = Some(30);
+    let lost = &mut report(&mut status, 0).peers[1];
+    (lost.rtt_us, lost.lost) = (None, Some(2));
+    let lost = &mut report(&mut status, 2).peers[0];
+    (lost.rtt_us, lost.lost) = (None, Some(2));
+    let checks = platform(&status, &status.judged());
+    assert_eq!(names(&checks), ["node n1", "node n2", "node n3", "pair n1, n3"]);
+    let counts: Vec<usize> = checks.iter().map(|check| check.findings.len()).collect();
+    assert_eq!(counts, [0, 1, 0, 1]);
+    assert!(checks[1].findings[0].what.contains("its last report was 30 s ago"), "{checks:?}");
 }
 
 #[test]
@@ -118,8 +34,8 @@ fn clocks_are_compared_with_the_time_the_question_took() {
         (0, -2000, 10, None),
         // A slow answer says less about the clocks.
         (0, 6000, 5000, None),
-        (0, 7001, 5000, Some("2001 ms behind")),
-        (0, -3000, 10, Some("3000 ms ahead")),
+        (0, 7001, 5000, Some("2.0 s behind the")),
+        (0, -3000, 10, Some("3.0 s ahead of the")),
     ] {
         let findings = clock("url", later(asked), later(theirs), later(answered)).findings;
         match said {
