@@ -124,13 +124,12 @@ impl Report {
         if listens_on == Some(wanted) {
             return self.add(Severity::Ok, &subject, "WireGuard listens on it");
         }
-        match port::check_free(wanted) {
-            Err(busy) => self.add(Severity::Failure, &subject, busy),
-            Ok(()) => {
-                let now = listens_on.map_or_else(String::new, |port| format!(" but on {port}"));
-                let text = format!("WireGuard does not listen on it{now}; does sextant-agent run?");
-                self.add(Severity::Failure, &subject, text);
-            }
+        if let Err(busy) = port::check_free(wanted) {
+            self.add(Severity::Failure, &subject, busy);
+        } else {
+            let now = listens_on.map_or_else(String::new, |port| format!(" but on {port}"));
+            let text = format!("WireGuard does not listen on it{now}; does sextant-agent run?");
+            self.add(Severity::Failure, &subject, text);
         }
     }
 

@@ -129,26 +129,23 @@ pub async fn examine(globals: &Globals, output: &Output) -> Examination {
     if replicas.len() > 1 {
         examination.checks.push(checks::replicas_agree(&replicas));
     }
-    match replicas.into_iter().max_by_key(|(_, status)| status.settled) {
-        Some((url, status)) => {
-            let findings = match &status.findings {
-                Some(findings) => findings.clone(),
-                // A control plane of an earlier version does not judge.
-                None => {
-                    let asked = probe::edges(&url, &credentials);
-                    let doing = format!("asking {url} for its edges");
-                    let found = output.patiently(&doing, asked).await;
-                    let edges = found.unwrap_or_else(|failure| {
-                        examination.skipped.push(format!("edges: {failure}"));
-                        Vec::new()
-                    });
-                    status.judge(&edges, &NetworkNames::new())
-                }
-            };
-            examination.checks.extend(checks::platform(&status, &findings));
-        }
-        None => examination.skipped.push("nodes: no control plane gave their status".into()),
-    }
+    let Some((url, status)) = replicas.into_iter().max_by_key(|(_, status)| status.settled) else {
+        examination.skipped.push("nodes: no control plane gave their status".into());
+        return examination;
+    };
+    let findings = if let Some(findings) = &status.findings {
+        findings.clone()
+    } else {
+        // A control plane of an earlier version does not judge.
+        let asked = probe::edges(&url, &credentials);
+        let found = output.patiently(&format!("asking {url} for its edges"), asked).await;
+        let edges = found.unwrap_or_else(|failure| {
+            examination.skipped.push(format!("edges: {failure}"));
+            Vec::new()
+        });
+        status.judge(&edges, &NetworkNames::new())
+    };
+    examination.checks.extend(checks::platform(&status, &findings));
     examination
 }
 

@@ -72,6 +72,7 @@ pub mod tests {
             in_sync: true,
             last_seen_at: Some(now()),
             last_seen_age_s: Some(3),
+            newest_age_s: None,
             report: Some(EdgeReport {
                 revision: Cursor { epoch: Epoch(id), event_id: 43 },
                 version: "0.1.0".into(),

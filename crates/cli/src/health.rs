@@ -149,7 +149,6 @@ pub mod tests {
             let peers = (1..=count).filter(|peer| *peer != id).map(|peer| PeerReport {
                 node_id: NodeId(Uuid::from_u128(peer.into())),
                 handshake_age_s: Some(60),
-                endpoint: None,
                 rx_bytes: 1,
                 tx_bytes: 1,
                 rtt_us: Some(500 + u32::from(peer)),

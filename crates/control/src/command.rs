@@ -154,12 +154,11 @@ impl Command {
             };
             self.unit.keep_answer(self.actor, key, &stored).await?;
         }
-        let (event_id, touched) = match self.committed {
-            Some(committed) => committed,
-            None => {
-                let touched = self.unit.touched();
-                (self.unit.commit().await?, touched)
-            }
+        let (event_id, touched) = if let Some(committed) = self.committed {
+            committed
+        } else {
+            let touched = self.unit.touched();
+            (self.unit.commit().await?, touched)
         };
         if event_id > 0 {
             self.app.tail.committed();

@@ -125,7 +125,8 @@ pub fn check_secret(path: &Path) -> Result<(), PrivateFileError> {
 pub fn check_folder(path: &Path) -> Result<(), PrivateFileError> {
     let failed = |source| PrivateFileError { action: "use", path: path.to_owned(), source };
     let mode = fs::metadata(path).map_err(failed)?.permissions().mode() & 0o7777;
-    if mode & 0o077 == 0 {
+    let of_others = mode & 0o077;
+    if of_others == 0 {
         return Ok(());
     }
     let path = path.display();

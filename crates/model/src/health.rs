@@ -187,12 +187,12 @@ pub fn judge(platform: &Platform<'_>) -> Vec<Finding> {
     let links = Links::between(&mesh);
     let endpoints = Endpoints::of(&mesh);
     let mut findings = control_plane::findings(platform);
-    findings.extend(nodes::findings(&mesh, &links));
+    findings.extend(nodes::findings(&mesh));
     findings.extend(endpoints.findings(&mesh, &links));
     findings.extend(pairs::findings(&mesh, &links, &endpoints));
     // A machine that is silent is named once, not again for its edge.
     findings.extend(edges::findings(platform, &mesh));
-    findings.sort_by(|one, other| one.severity.cmp(&other.severity));
+    findings.sort_by_key(|finding| finding.severity);
     limit(findings)
 }
 

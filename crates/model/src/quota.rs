@@ -67,11 +67,10 @@ impl Quota {
     /// The limit where nobody has said anything.
     pub fn by_default(self) -> u64 {
         match self {
-            Self::Apps => 100,
+            Self::Apps | Self::Streams => 100,
             Self::Environments | Self::WorkloadsPerDeploy | Self::ApiTokens => 200,
             Self::Workloads | Self::Releases | Self::Routes => 1000,
             Self::Hostnames => 10_000,
-            Self::Streams => 100,
             Self::EventsPerMinute => 6000,
         }
     }

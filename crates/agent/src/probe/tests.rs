@@ -46,7 +46,7 @@ fn a_reply_gives_the_round_trip_and_the_next_echo_comes_some_seconds_later() {
     let mut now = start;
     let mut pauses = Vec::new();
     for millis in [70, 3, 4] {
-        let echo = prober.due(now, || 5)[0];
+        let echo = prober.due(now, || 5).remove(0);
         prober.receive(address(1).into(), &answer(&echo), now + Duration::from_millis(millis));
         assert_eq!(rtts(&prober)[&id(1)], u32::try_from(millis).expect("short") * 1000);
         let next = prober.wake_at().expect("due");

@@ -66,7 +66,7 @@ fn material<'a>(
 
 #[test]
 fn a_report_covers_every_other_member() {
-    let (membership, observation) = (mesh([1, 2, 3]), observation());
+    let (membership, mut observation) = (mesh([1, 2, 3]), observation());
     let measured = Measurements {
         rtts: BTreeMap::from([(node_id(2), 700)]),
         lost: BTreeMap::from([(node_id(3), 2)]),
@@ -81,7 +81,6 @@ fn a_report_covers_every_other_member() {
     let none = PeerReport {
         node_id: node_id(3),
         handshake_age_s: None,
-        endpoint: None,
         rx_bytes: 0,
         tx_bytes: 0,
         rtt_us: None,
@@ -93,7 +92,6 @@ fn a_report_covers_every_other_member() {
     let two = PeerReport {
         node_id: node_id(2),
         handshake_age_s: Some(2),
-        endpoint: observation.interface.peers[&member(2).public_key].endpoint,
         rx_bytes: 5,
         tx_bytes: 6,
         rtt_us: Some(700),
@@ -111,7 +109,8 @@ fn a_report_covers_every_other_member() {
     {
         let peer = observation.interface.peers.get_mut(&member(2).public_key).expect("peer");
         peer.endpoint = Some(used);
-        let report = build(&material(&membership, Some(&observation), &measured, &[]));
+        let report =
+            build(&material(&membership, Some(&observation), &BTreeSet::new(), &measured, &[]));
         assert_eq!(report.peers[0].endpoint, said);
     }
 }
@@ -127,7 +126,7 @@ fn a_report_stays_within_the_limits_of_the_api_and_every_peer_has_its_turn() {
     let mut ready = BTreeSet::new();
     for n in 0..1000_u16 {
         let address = Ipv6Addr::new(0xfd00, 0, 0, 1, 0, 0, 1, n);
-        membership.workloads.insert(WorkloadId(uuid::Uuid::from_u128(n.into())), address);
+        membership.workloads.insert(WorkloadId(Uuid::from_u128(n.into())), address);
         ready.insert(address);
     }
     let mut material = material(&membership, Some(&observation), &ready, &measured, &problems);
@@ -159,7 +158,7 @@ fn a_report_stays_within_the_limits_of_the_api_and_every_peer_has_its_turn() {
 fn only_workloads_that_are_reached_through_an_interface_that_is_up_are_live() {
     let (mut membership, measured, mut observation) =
         (mesh([1]), Measurements::default(), observation());
-    let id = |n| WorkloadId(uuid::Uuid::from_u128(n));
+    let id = |n| WorkloadId(Uuid::from_u128(n));
     for (n, address) in [(1, "fd00:0:0:1::2"), (2, "fd00:0:0:1::3")] {
         membership.workloads.insert(id(n), address.parse().expect("address"));
     }

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use sextant_api::{
-    Client, ClientError, client::standing::StandingClient, resource::node::NodePatch,
+    Client, ClientError,
+    client::standing::{StandingClient, nonce},
+    resource::node::NodePatch,
 };
 use sextant_model::{DnsLabel, NodeId, Timestamp, standing::Standing};
 use tokio::sync::mpsc;
@@ -62,8 +64,7 @@ impl Background {
     pub fn ask_standing(&self, client: StandingClient, node: NodeId, random: [u8; 32]) {
         let sender = self.sender.clone();
         tokio::spawn(async move {
-            let nonce = random.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-            let _ = sender.send(Answer::Standing(client.ask(node, &nonce).await)).await;
+            let _ = sender.send(Answer::Standing(client.ask(node, &nonce(random)).await)).await;
         });
     }
 

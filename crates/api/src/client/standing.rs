@@ -53,6 +53,11 @@ impl StandingClient {
     }
 }
 
+/// A nonce for [`StandingClient::ask`].
+pub fn nonce(random: [u8; 32]) -> String {
+    random.map(|byte| format!("{byte:02x}")).concat()
+}
+
 /// The node that a client certificate (PEM) is for.
 pub fn node_of(certificate: &str) -> Option<NodeId> {
     use x509_parser::{certificate::X509Certificate, prelude::FromDer};

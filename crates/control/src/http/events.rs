@@ -100,11 +100,10 @@ pub async fn snapshot(
 /// What `who` may see in a view.
 pub(super) fn viewer(who: Principal, view: Option<StreamView>) -> Result<Viewer, ApiError> {
     match (who, view) {
-        (_, None) => Ok(who.viewer()),
+        (_, None) | (Principal::Node { .. }, Some(StreamView::Boundary)) => Ok(who.viewer()),
         (Principal::Node { node_id, network_id, edge: true, .. }, Some(StreamView::Routing)) => {
             Ok(Viewer::Edge { node_id, network_id })
         }
-        (Principal::Node { .. }, Some(StreamView::Boundary)) => Ok(who.viewer()),
         (Principal::Node { .. }, Some(StreamView::Routing)) => Err(ApiError::Forbidden(
             "view \"routing\" is for nodes with the role edge; enrol the node with a token for that role",
         )),

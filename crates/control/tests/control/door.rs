@@ -42,6 +42,7 @@ fn generous() -> Limits {
 }
 
 /// A replica with these limits, which knows the log.
+#[expect(clippy::large_types_passed_by_value, reason = "once a test")]
 async fn replica(platform: &Platform, limits: Limits) -> Running {
     let running = platform.replica_with(limits).await;
     let nobody = platform.client(&[&running], Auth::Nobody);

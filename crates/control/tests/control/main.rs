@@ -110,6 +110,7 @@ impl Platform {
         self.start(database_url, Limits::default()).await
     }
 
+    #[expect(clippy::large_types_passed_by_value, reason = "once a test")]
     async fn start(&self, database_url: &str, limits: Limits) -> Running {
         let store = Store::connect(&ConnectOptions::new(database_url)).expect("store");
         let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.expect("bound");

@@ -10,7 +10,7 @@ use sextant_api::{
     Auth, Client, ClientConfig, ClientError, Trust,
     client::{
         NamedTime,
-        standing::{StandingClient, node_of},
+        standing::{StandingClient, node_of, nonce},
     },
 };
 use sextant_daemon::{
@@ -94,8 +94,7 @@ impl Identity {
         let (Some(node), Some(asking)) = (node, asking) else { return };
         let (time, random) = (self.time.clone(), SystemEntropy.bytes());
         tokio::spawn(async move {
-            let nonce: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-            match asking.ask(node, &nonce).await {
+            match asking.ask(node, &nonce(random)).await {
                 Ok((_, at)) => {
                     tracing::warn!(%at, "the control plane's time is used for certificates; is the clock of this machine right?");
                     time.set(at);

@@ -79,7 +79,7 @@ fn is_routed(edge: &Edge, port: &Port) -> bool {
         return false;
     }
     let deadline = Instant::now() + Duration::from_secs(5);
-    while without_backend() == before && Instant::now() < deadline {
+    while without_backend() <= before && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(10));
     }
     without_backend() > before

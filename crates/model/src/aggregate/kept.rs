@@ -13,7 +13,7 @@ fn payload(event_type: &str, n: u8) -> Value {
     let id = |kind: u8| Uuid::from_u128(u128::from(kind) * 256 + u128::from(n));
     let key = crate::key::PublicKey::new([n + 1; 32]).expect("key");
     let health = ["starting", "healthy", "unhealthy"][usize::from(n) % 3];
-    let challenge = (n % 2 == 0).then(|| format!("prove-{n}"));
+    let challenge = n.is_multiple_of(2).then(|| format!("prove-{n}"));
     let allowed = (9000 + u16::from(n)).to_string();
     let holder = json!({ "org_id": id(1), "environment_id": id(2) });
     let mut fields = json!({
@@ -41,7 +41,7 @@ fn payload(event_type: &str, n: u8) -> Value {
         }),
         json!({
         "match_host": false, "backend_process_type": "web", "backend_port": 8080 + u16::from(n),
-        "proxy_protocol": n % 2 == 0, "ipv4_required": false, "health_source": "none",
+        "proxy_protocol": n.is_multiple_of(2), "ipv4_required": false, "health_source": "none",
         }),
     ];
     for fields_of in more {

@@ -33,7 +33,7 @@ pub(super) fn is_broken(node: &Node<'_>) -> bool {
     node.report.as_ref().is_some_and(|report| report.mtu == 0 || report.problems.iter().any(breaks))
 }
 
-pub(super) fn findings(mesh: &Mesh<'_>, links: &Links) -> Vec<Finding> {
+pub(super) fn findings(mesh: &Mesh<'_>) -> Vec<Finding> {
     let silent: Vec<usize> =
         mesh.active.iter().copied().filter(|at| is_silent(mesh.node(*at))).collect();
     let all_silent = silent.len() > 1 && silent.len() == mesh.active.len();
@@ -50,7 +50,7 @@ pub(super) fn findings(mesh: &Mesh<'_>, links: &Links) -> Vec<Finding> {
         } else if !silent.contains(at) {
             findings.extend(present(node));
         } else if !all_silent {
-            findings.extend(missing(mesh, links, *at));
+            findings.extend(missing(mesh, *at));
         }
     }
     findings.extend(mtus(mesh));
@@ -72,7 +72,7 @@ fn nobody_reports(mesh: &Mesh<'_>) -> Option<Finding> {
 }
 
 /// A node that does not report: its peers tell a dead machine from a dead agent.
-fn missing(mesh: &Mesh<'_>, links: &Links, at: usize) -> Option<Finding> {
+fn missing(mesh: &Mesh<'_>, at: usize) -> Option<Finding> {
     let node = mesh.node(at);
     let Some(age) = node.contact_age_s else {
         let kind = Kind::NeverReported;
@@ -80,7 +80,7 @@ fn missing(mesh: &Mesh<'_>, links: &Links, at: usize) -> Option<Finding> {
             .then(|| Finding::of(node, kind, "it has never reported", kind.remedy()));
     };
     let last = format!("its last report was {}", text::age(age));
-    let (hear, lost) = links.heard_by(mesh, at);
+    let (hear, lost) = Links::heard_by(mesh, at);
     Some(if !hear.is_empty() {
         Finding::of(
             node,

@@ -89,7 +89,7 @@ impl Links {
     }
 
     /// Who hears a node, and who has lost it, of those whose reports are judged.
-    pub(super) fn heard_by(&self, mesh: &Mesh<'_>, at: usize) -> (Vec<usize>, Vec<usize>) {
+    pub(super) fn heard_by(mesh: &Mesh<'_>, at: usize) -> (Vec<usize>, Vec<usize>) {
         let node = mesh.node(at);
         let (mut hear, mut lost) = (Vec::new(), Vec::new());
         for peer in mesh.active.iter().copied().filter(|peer| *peer != at) {

@@ -207,7 +207,7 @@ async fn the_newest_report_counts_whatever_it_acknowledges() {
         peers: vec![],
         workloads_live: vec![],
         agent: (process != 0).then(|| AgentReport {
-            process: uuid::Uuid::from_u128(process),
+            process: Uuid::from_u128(process),
             number,
             interval_s: 5,
             clock_ahead_at_most_ms: Some(0),
