@@ -102,6 +102,8 @@ async fn release_workloads(app: &App) -> Result<(), StoreError> {
     for _ in 0..RELEASE_BATCHES {
         let due = app.store.own().releasable_workloads(before, RELEASED_AT_ONCE).await?;
         let last = match release_batch(app, &due).await {
+            // Another replica was faster.
+            Err(StoreError::VersionConflict) => return Ok(()),
             // One that cannot be released must not hold up the others.
             Err(error) if !error.is_transient() => release_each(app, &due).await?,
             released => released?,
