@@ -53,23 +53,26 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     here  record;
-    known public.stream_origin;
+    known record;
 BEGIN
-    SELECT s.epoch INTO current_epoch.epoch FROM public.stream_epoch s;
     SELECT * INTO here FROM public.database_identity();
-    SELECT * INTO known FROM public.stream_origin;
+    -- Both in one look: another replica may begin an epoch in between.
+    SELECT s.epoch, o.system_identifier, o.timeline, o.database_oid INTO known
+    FROM public.stream_epoch s, public.stream_origin o;
     IF known.system_identifier = here.system_identifier AND known.timeline = here.timeline
         AND known.database_oid = here.database_oid
     THEN
+        epoch := known.epoch;
         RETURN;
     END IF;
     -- One replica begins it; the others wait here and find it done.
     PERFORM 1 FROM public.stream_origin FOR UPDATE;
-    SELECT * INTO known FROM public.stream_origin;
+    SELECT s.epoch, o.system_identifier, o.timeline, o.database_oid INTO known
+    FROM public.stream_epoch s, public.stream_origin o;
     IF known.system_identifier = here.system_identifier AND known.timeline = here.timeline
         AND known.database_oid = here.database_oid
     THEN
-        SELECT s.epoch INTO current_epoch.epoch FROM public.stream_epoch s;
+        epoch := known.epoch;
         RETURN;
     END IF;
     replaced := concat_ws(', ',

@@ -152,8 +152,9 @@ mod tests {
     fn help_fits_a_screen_and_the_short_one_half_of_it() {
         every(&Cli::command(), "sextant", &mut |path, command| {
             let (long, short) = (help(&format!("{path} --help")), help(&format!("{path} -h")));
-            // There are twenty kinds of things.
-            let more = if command.get_subcommands().count() > 10 { 12 } else { 0 };
+            // There are twenty kinds of things, and as many options that every command takes.
+            let topic = path == "sextant options";
+            let more = if topic || command.get_subcommands().count() > 10 { 12 } else { 0 };
             assert!(long.lines().count() <= 36 + more, "{path}:\n{long}");
             assert!(short.lines().count() <= 28 + 2 * more, "{path}:\n{short}");
             for text in [&long, &short] {

@@ -18,6 +18,9 @@ use crate::{
     door::{lane::NoTurn, places::Full, streams::TooManyStreams},
 };
 
+/// Ends the connection after the answer (RFC 9112, 9.6).
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
 /// Why a request is not answered as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -400,7 +403,7 @@ impl IntoResponse for ApiError {
         }
         // A connection without a place, and one whose body may still come, are not gone on with.
         if matches!(self, Self::TooManyConnections(_) | Self::BodyTooSlow) {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response.headers_mut().insert(header::CONNECTION, CLOSE);
         }
         response.extensions_mut().insert(logged);
         response

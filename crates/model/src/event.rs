@@ -447,6 +447,8 @@ impl EventBody {
         "node-enrolled",
         "node-endpoint-changed",
         "node-certificate-issued",
+        "node-certificates-revoked",
+        "node-readmitted",
         "node-withdrawn",
         "node-released",
         "api-token-created",

@@ -15,16 +15,16 @@ const CA_NOTICE_DAYS: i64 = 30;
 pub fn token_file(path: &Path, failure: Option<&Failure>) -> Check {
     let place = path.display().to_string();
     let mut findings = Vec::new();
-    if let Some(failure) = failure {
-        let remedy = "write a token from `sextant api-token create` to it, readable by you";
-        findings.push(finding_of(failure, &place, remedy));
-    }
+    // One that others can reach is not read at all.
     if let Some(mode) = mode(path).filter(|mode| mode & 0o077 != 0) {
         findings.push(Finding::new(
             format!("the token file has mode {mode:04o}: others can reach the token"),
             &place,
             format!("chmod 600 {place}; if others read it, revoke the token and create another"),
         ));
+    } else if let Some(failure) = failure {
+        let remedy = "write a token from `sextant api-token create` to it, readable by you";
+        findings.push(finding_of(failure, &place, remedy));
     }
     Check::new(format!("token file {place}"), findings)
 }

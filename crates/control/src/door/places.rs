@@ -218,10 +218,12 @@ impl Places {
         if before.holder == holder {
             return Ok(None);
         }
-        let gave_way = self.make_room(holder)?;
+        // First, so that it does not give way to itself.
         self.leave(id);
+        let made = self.make_room(holder);
+        let holder = if made.is_ok() { holder } else { before.holder };
         self.put(id, Entry { holder, ..before });
-        Ok(gave_way)
+        made
     }
 
     /// Whether a request of the connection is being worked on; it does not give way meanwhile.

@@ -56,19 +56,19 @@ pub async fn deploy(
     if !command.unit.seize(environment_id.0).await? {
         return Err(Refusal::NotFound(AggregateKind::Environment).into());
     }
+    let unit = &mut command.unit;
+    let most = unit.limit(created.org_id, Quota::WorkloadsPerDeploy).await?;
+    quota::check(Quota::WorkloadsPerDeploy, most, 0, wanted).map_err(Refusal::from)?;
+    unit.within_share(created.org_id, Quota::Releases, 1).await?;
+    unit.within_share(created.org_id, Quota::Workloads, wanted).await?;
     let id = ReleaseId(app.id());
-    let number = command.unit.number_release(environment_id, id).await?;
+    let number = unit.number_release(environment_id, id).await?;
     let event = ReleaseState::create(ReleaseCreated {
         org_id: created.org_id,
         environment_id,
         number,
         processes: new.processes.clone(),
     })?;
-    let unit = &mut command.unit;
-    let most = unit.limit(created.org_id, Quota::WorkloadsPerDeploy).await?;
-    quota::check(Quota::WorkloadsPerDeploy, most, 0, wanted).map_err(Refusal::from)?;
-    unit.within_share(created.org_id, Quota::Releases, 1).await?;
-    unit.within_share(created.org_id, Quota::Workloads, wanted).await?;
     let workers = command.unit.workers(created.network_id, environment_id, true).await?;
     let placed = Workers::new(workers, app.now()).place_all(&new.processes);
     let placed = placed.ok_or(Refusal::Tenancy(TenancyRefusal::NoWorker))?;

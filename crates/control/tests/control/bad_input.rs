@@ -61,7 +61,7 @@ async fn requests_that_are_no_requests_of_this_api_are_problems_too() {
     let get = |path: &str| raw.get(at(path)).bearer_auth(&platform.token);
     for (request, status, code) in [
         (get("/v1/nothing"), 404, "path-not-found"),
-        (raw.put(at("/v1/networks")), 405, "method-not-allowed"),
+        (raw.put(at("/v1/networks")).bearer_auth(&platform.token), 405, "method-not-allowed"),
         (get("/v1/networks/not-an-id"), 400, "request-invalid"),
         (get("/v1/networks?limit=0"), 400, "request-invalid"),
         (get("/v1/networks?limit=x"), 400, "request-invalid"),

@@ -99,7 +99,7 @@ async fn a_token_that_cannot_be_handed_over_does_not_exist() {
     let name = DnsLabel::new("rescue").expect("label");
     admin_token::create(&platform.config, name, impossible).await.expect_err("no such folder");
     let empty = platform.path().join("empty.token");
-    std::fs::write(&empty, "").expect("written");
+    sextant_daemon::private_file::write(&empty, b"").expect("written");
     let error =
         init::init(&platform.config, &platform.database.url, &empty).await.expect_err("empty");
     assert!(error.to_string().contains("holds no API token"), "{error}");

@@ -63,7 +63,6 @@ const ROUTES: [(&str, &str, &str); 26] = [
         "body-invalid",
         r#"hostname "2001:db8::1" is an IP address; give a DNS name"#,
     ),
-    (r#"{"hostname":"under_score.example.com","backend_port":1}"#, "body-invalid", "contains '_'"),
     (r#"{"backend_port":1}"#, "hostname-needed", "hostname is missing"),
     (
         r#"{"hostname":"new.example.com","backend_process_type":"worker","backend_port":1}"#,
