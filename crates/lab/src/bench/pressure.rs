@@ -98,7 +98,7 @@ pub fn trial(
     let attack = Attack::new(&lab, options, &attacker)?;
     lab.progress.say("the attack begins");
     let counts = attack.begin(&runtime, &stop);
-    runtime.block_on(tokio::time::sleep(WARM_UP));
+    runtime.block_on(async { tokio::time::sleep(WARM_UP).await });
     let measured = Measured::take(&lab, &runtime, &victim, options.seconds);
     let counts = counts.read();
     stop.cancel();
