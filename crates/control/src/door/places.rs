@@ -218,10 +218,12 @@ impl Places {
         if before.holder == holder {
             return Ok(None);
         }
-        let gave_way = self.make_room(holder)?;
+        // Without its old place, so that it neither counts twice nor gives way to itself.
         self.leave(id);
+        let room = self.make_room(holder);
+        let holder = if room.is_ok() { holder } else { before.holder };
         self.put(id, Entry { holder, ..before });
-        Ok(gave_way)
+        room
     }
 
     /// Whether a request of the connection is being worked on; it does not give way meanwhile.
