@@ -18,8 +18,8 @@ use crate::{
     door::{lane::NoTurn, places::Full, streams::TooManyStreams},
 };
 
-/// Ends the connection after the answer (RFC 9112, 9.6).
-const CLOSE: HeaderValue = HeaderValue::from_static("close");
+/// The value of `Connection` that ends it after this answer (RFC 9112 section 9.6).
+const CLOSE: &str = "close";
 
 /// Why a request is not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -403,7 +403,7 @@ impl IntoResponse for ApiError {
         }
         // A connection without a place, and one whose body may still come, are not gone on with.
         if matches!(self, Self::TooManyConnections(_) | Self::BodyTooSlow) {
-            response.headers_mut().insert(header::CONNECTION, CLOSE);
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static(CLOSE));
         }
         response.extensions_mut().insert(logged);
         response

@@ -18,7 +18,8 @@ pub struct Refused {
 /// Refusals of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RefusedCode {
-    /// The problem's code, or `client-certificate-invalid` where TLS refused a certificate.
+    /// The problem's code; `client-certificate-invalid` where TLS refused a certificate;
+    /// `connection-given-up` where a connection had to make room for another.
     pub code: String,
     /// From how many sources: IPv4 addresses, or /64 of IPv6.
     pub sources: u64,

@@ -12,7 +12,7 @@ use sextant_model::secret::ApiToken;
 use super::{
     Door,
     entrance::Place,
-    lane::{Lane, with_turn},
+    lane::{Lane, NoTurn, with_turn},
     places::Holder,
     refusals::Subject,
     source::Source,
@@ -61,6 +61,10 @@ pub async fn admit(app: &App, request: Request, next: Next) -> Result<Response, 
         let request = Request::from_parts(parts, body);
         return Ok(with_turn(turn, patience, next.run(request)).await);
     }
+    if known.is_none() && !parts.headers.contains_key(header::AUTHORIZATION) {
+        // Whoever shows no credentials is refused without a look at anything.
+        return Ok(next.run(Request::from_parts(parts, body)).await);
+    }
     let principal = authenticate(app, &parts, place.as_ref()).await?;
     if let Some(place) = &place
         && let Err(full) = place.claim(holder(principal))
@@ -74,7 +78,12 @@ pub async fn admit(app: &App, request: Request, next: Next) -> Result<Response, 
         return Err(ApiError::TooManyConnections(full));
     }
     parts.extensions.insert(principal);
-    let turn = lane(&app.door, principal, &parts).turn(who(principal), patience).await?;
+    let turn = lane(&app.door, principal, &parts).turn(who(principal), patience).await;
+    if let (Err(NoTurn::GroupFull), Some(place)) = (&turn, &place) {
+        let subject = Some(principal.into());
+        app.door.refused(place.address(), "too-many-requests", subject, app.now());
+    }
+    let turn = turn?;
     let request = Request::from_parts(parts, body);
     Ok(with_turn(turn, patience, next.run(request)).await)
 }

@@ -218,12 +218,12 @@ impl Places {
         if before.holder == holder {
             return Ok(None);
         }
-        // First, so that it does not give way to itself.
+        // Without its old place, so that it neither counts twice nor gives way to itself.
         self.leave(id);
-        let made = self.make_room(holder);
-        let holder = if made.is_ok() { holder } else { before.holder };
+        let room = self.make_room(holder);
+        let holder = if room.is_ok() { holder } else { before.holder };
         self.put(id, Entry { holder, ..before });
-        made
+        room
     }
 
     /// Whether a request of the connection is being worked on; it does not give way meanwhile.

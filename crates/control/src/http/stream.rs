@@ -85,7 +85,12 @@ pub async fn stream(
         }
         _ => None,
     };
-    let open = app.door.streams.open(who)?;
+    let open = app.door.streams.open(who).inspect_err(|_| {
+        if let Some(Extension(place)) = &place {
+            let subject = Some(who.into());
+            app.door.refused(place.address(), "too-many-streams", subject, app.now());
+        }
+    })?;
     let store = app.store_for(who);
     // What can be refused is refused before the upgrade, while there is still a status code.
     let (first, cursor) = match parse_cursor(&store, query.after.as_deref()).await? {

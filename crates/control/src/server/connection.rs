@@ -45,10 +45,13 @@ pub struct Connection {
 impl Connection {
     /// Serves it until it ends.
     pub async fn serve(self, stream: TcpStream) {
-        let place = self.place.clone();
+        let (app, place) = (self.app.clone(), self.place.clone());
         let ended = tokio::select! {
             ended = self.converse(stream) => ended,
-            () = place.given_up() => Err("it gave way to another one".into()),
+            () = place.given_up() => {
+                app.door.refused(place.address(), "connection-given-up", None, app.now());
+                Err("it gave way to another one".into())
+            }
         };
         if let Err(reason) = ended {
             tracing::debug!(peer = %place.address(), reason, "a connection ended early");

@@ -110,6 +110,25 @@ fn tokens_orgs_and_nodes_have_bounds_and_an_org_gives_way_to_another_in_a_full_c
 }
 
 #[test]
+fn a_connection_never_gives_way_to_itself() {
+    let mut places = Places::new(shares());
+    for _ in 0..5 {
+        place(&mut places, tenant(1, 1)).expect("place");
+    }
+    for _ in 0..3 {
+        place(&mut places, tenant(1, 2)).expect("place");
+    }
+    for _ in 0..2 {
+        place(&mut places, tenant(2, 1)).expect("place");
+    }
+    let last = *places.pots[&Class::Tenants].groups[&1].last().expect("one");
+    assert_eq!(places.claim(last, tenant(2, 2)), Ok(None), "its old place is free for it");
+    assert_eq!(places.taken(Class::Tenants), 10);
+    places.leave(last);
+    assert_eq!(places.taken(Class::Tenants), 9);
+}
+
+#[test]
 fn shares_shrink_together_and_keep_a_place_each() {
     let small = shares().within(17);
     assert_eq!(
