@@ -248,11 +248,14 @@ impl Follower {
             _ => {}
         }
         if let Some(presence) = &mut self.presence {
-            match presence.beat(&self.app).await {
-                Ok(None) => {}
-                Ok(Some(question)) => self.ask(question).await?,
-                Err(error) if error.ends_access() => return Err(End::Access(error)),
-                Err(error) => tracing::debug!(%error, "who else speaks as the node is not known"),
+            match timeout(ACCESS_LIMIT, presence.beat(&self.app)).await {
+                Ok(Ok(None)) => {}
+                Ok(Ok(Some(question))) => self.ask(question).await?,
+                Ok(Err(error)) if error.ends_access() => return Err(End::Access(error)),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "who else speaks as the node is not known");
+                }
+                Err(_) => tracing::debug!("who else speaks as the node is not known in time"),
             }
         }
         let age = self.app.tail.progress().log_age(std::time::Instant::now());
@@ -272,8 +275,10 @@ impl Follower {
 
     async fn take_answer(&mut self, payload: &[u8]) {
         let Some(presence) = &mut self.presence else { return };
-        if let Err(error) = presence.answered(&self.app, payload).await {
-            tracing::debug!(%error, "that the node is alive could not be kept");
+        match timeout(ACCESS_LIMIT, presence.answered(&self.app, payload)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "that the node is alive could not be kept"),
+            Err(_) => tracing::debug!("that the node is alive could not be kept in time"),
         }
     }
 
