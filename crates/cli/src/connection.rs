@@ -190,7 +190,7 @@ mod tests {
         let path = folder.path().join("token");
         let missing = read_token(&path).await.expect_err("missing").to_string();
         assert!(missing.contains("/token\""), "{missing}");
-        sextant_daemon::private_file::write(&path, b"sxa_hunter2").expect("written");
+        private_file::write(&path, b"sxa_hunter2").expect("written");
         let malformed = read_token(&path).await.expect_err("malformed").to_string();
         assert!(malformed.contains("malformed") && !malformed.contains("hunter2"), "{malformed}");
     }

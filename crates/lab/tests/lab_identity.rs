@@ -124,7 +124,8 @@ fn agents_forty_days_off_in_either_direction_come_back_by_themselves_and_renew_n
         }
         lab.await_converged(&operator, Some(restarted), LIMIT).expect("back in the mesh");
         // What happens now reaches them: they follow, and do not only report.
-        let marker = sextant_model::DnsLabel::new(format!("marker-{}", days.unsigned_abs()));
+        let side = if days > 0 { "ahead" } else { "behind" };
+        let marker = sextant_model::DnsLabel::new(format!("marker-{side}"));
         operator.create_network(&marker.expect("label"), &format!("{days}")).expect("an event");
         let head = operator.status().expect("status").settled;
         await_status(&operator, "the agents to follow", LIMIT, |status| {

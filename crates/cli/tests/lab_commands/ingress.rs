@@ -169,7 +169,11 @@ fn a_route_is_explained_by_the_control_plane_and_by_an_edge_that_stands_alone() 
     assert!(differ.stderr.contains("waiting for e2 is at event"), "{differ:?}");
     let sick = desk.until(1, "doctor");
     assert!(sick.stdout.contains("FAIL  edge e2\n      what:   it is at event"), "{sick:?}");
-    assert!(desk.json("status")["counts"]["edges"]["complaints"][0].as_str().is_some());
+    let status = desk.run("status --json");
+    assert_eq!(status.code, 1, "{status:?}");
+    let overview: serde_json::Value = serde_json::from_str(&status.stdout).expect("JSON");
+    assert!(overview["counts"]["edges"]["complaints"][0].as_str().is_some(), "{overview}");
+    assert_eq!(overview["findings"][0]["kind"], "edge-behind", "{overview}");
     desk.lab.start(&Target::Edge("e2".into())).expect("start");
     desk.done("edge status --wait --timeout 60s");
     for replica in ["c1", "c2"] {

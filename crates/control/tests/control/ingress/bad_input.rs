@@ -2,7 +2,7 @@ use super::{Ingress, hostname, raw, refused, tls};
 
 /// Every bad input of a route: what is posted, the code, and what the text must say. `{E}` stands
 /// for the environment's path.
-const ROUTES: [(&str, &str, &str); 26] = [
+const ROUTES: [(&str, &str, &str); 25] = [
     (
         r#"{"hostname":"taken.example.com","backend_port":1}"#,
         "hostname-taken",
