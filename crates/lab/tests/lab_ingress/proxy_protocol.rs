@@ -121,7 +121,7 @@ fn haproxy_and_nginx_see_the_client_behind_both_edges() {
         ),
     )
     .expect("write");
-    let mut nginx = host.command(&description.lab_id, "nginx");
+    let mut nginx = host.workload_command(&description.lab_id, placed.id, "nginx");
     let error_log = directory.path().join("error.log");
     let _nginx = Program::start(nginx.arg("-e").arg(error_log).arg("-c").arg(&config));
 
