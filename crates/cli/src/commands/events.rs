@@ -6,7 +6,7 @@ mod reader;
 
 use clap::{Args, builder::PossibleValuesParser};
 use sextant_api::{Client, Frame};
-use sextant_model::{Cursor, Epoch, cursor::InvalidCursor};
+use sextant_model::{Cursor, Epoch, EventBody, cursor::InvalidCursor};
 
 use crate::{
     args::{Globals, examples},
@@ -17,7 +17,7 @@ use crate::{
     values,
 };
 use filter::{Filter, Since};
-use line::{EVENT_TYPES, Names};
+use line::Names;
 use reader::Reader;
 
 /// Events shown unless the operator says otherwise.
@@ -65,7 +65,7 @@ pub struct EventsArgs {
     #[arg(long, value_name = "[KIND/]NAME|ID", add = completed(Things::Nodes))]
     pub subject: Option<String>,
     /// Only events of this type, such as node-enrolled; it may be given several times
-    #[arg(long = "type", value_name = "TYPE", value_parser = PossibleValuesParser::new(EVENT_TYPES), hide_possible_values = true)]
+    #[arg(long = "type", value_name = "TYPE", value_parser = PossibleValuesParser::new(EventBody::TYPES), hide_possible_values = true)]
     pub types: Vec<String>,
 }
 

@@ -78,7 +78,7 @@ fn clock_problem(clock: Timestamp, theirs: Timestamp) -> Option<String> {
         (theirs.since(clock), "behind")
     };
     (by > CLOCK_TOLERANCE).then(|| {
-        let minutes = by.as_secs() / 60;
+        let minutes = (by.as_secs() + 30) / 60;
         let by = match (minutes / 1440, minutes / 60) {
             (0, 0) => format!("{minutes} minutes"),
             (0, hours) => format!("{hours} hours"),
