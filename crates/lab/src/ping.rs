@@ -63,9 +63,16 @@ pub fn ping_all(lab: &LabDescription) -> Result<Vec<Ping>> {
 /// One ping from a node; the round trip in milliseconds, if an answer came.
 pub fn ping(lab: &LabDescription, from: &NodeDescription, to: Ipv6Addr) -> Result<Option<f64>> {
     let mut command = lab.host_of(from).command(&lab.lab_id, "ping");
-    command.args(["-6", "-n", "-c", "1", "-W", "1", &to.to_string()]);
+    command.args(["-6", "-n", "-c", "1", "-W", "1"]);
+    command.args(source(from)).arg(to.to_string());
     let output = output(&mut command, "")?;
     Ok(round_trip(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// Lets a node ping by its own address. The kernel may choose that of a workload, where it is on the
+/// host's interface, and other nodes let no workload in.
+fn source(from: &NodeDescription) -> Vec<String> {
+    from.overlay.map(|own| vec!["-I".to_owned(), own.to_string()]).unwrap_or_default()
 }
 
 fn round_trip(written: &str) -> Option<f64> {
@@ -122,7 +129,9 @@ impl ContinuousPing {
         let mut child = lab
             .host(from)?
             .command(&lab.lab_id, "ping")
-            .args(["-6", "-n", "-i", "0.1", "-W", "1", &address.to_string()])
+            .args(["-6", "-n", "-i", "0.1", "-W", "1"])
+            .args(source(lab.node(from)?))
+            .arg(address.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
